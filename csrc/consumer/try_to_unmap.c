@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Reclaim of one folio: unmap it everywhere, then drop it from the page cache (file) or leave it to swap (anonymous). The
+ * walk ends when the scheme says the folio is no longer mapped; a scheme that does not know lets it visit everybody.
+ */
+#include "consumer/consumer.h"
+
+/* A PMD mapping of an anonymous folio is split first: swap entries are per page. */
+static int split_hit(struct fperf_sim *sim, struct fperf_vma *vma, const struct fperf_rmap_hit *hit)
+{
+	return fperf_split_pmd(sim, vma, hit->vpn, hit->entry);
+}
+
+static int unmap_vma(struct fperf_sim *sim, struct fperf_rmap_walk *walk, uint64_t swap_base)
+{
+	const bool batched = !walk->anon && sim->prof.batch_try_to_unmap;
+	struct fperf_rmap_hit hit;
+	uint32_t cursor = 0;
+
+	while (fperf_rmap_walk_hit(walk, &cursor, &hit)) {
+		if (walk->anon && hit.pmd) {
+			const int ret = split_hit(sim, walk->vma, &hit);
+
+			if (ret)
+				return ret;
+			cursor = 0;
+			continue;
+		}
+		fperf_unmap_hit(sim, walk->vma, &hit, batched, swap_base);
+	}
+	return sim->error;
+}
+
+int fperf_try_to_unmap(struct fperf_sim *sim, uint64_t folio)
+{
+	const struct fperf_query query = { .folio = folio, .order = fperf_folio_order(sim, folio),
+					   .anon = sim->folios[folio].anon };
+	struct fperf_rmap_walk walk;
+	enum fperf_answer mapped = fperf_ask(sim, FPERF_ASK_MAPPED, &query, NULL);
+	uint64_t swap_base = UINT64_MAX;
+	enum fperf_cause before;
+	int ret = 0;
+
+	/* A page that came back while its slot is still in use stays: its old entries lead there. */
+	if (mapped == FPERF_NO || fperf_swap_cached(sim, folio))
+		return 0;
+	if (query.anon) {
+		ret = fperf_swap_slots(sim, 1u << query.order, &swap_base);
+		if (ret)
+			return ret;
+	}
+	/* Reclaim's own reference (isolation), so that the last unmap does not free the folio under the walk. */
+	fperf_folio_lookup_get(sim, folio);
+	if (fperf_rmap_walk_begin(sim, &walk, folio)) {
+		while (!ret && mapped != FPERF_NO && fperf_rmap_walk_next(&walk)) {
+			ret = unmap_vma(sim, &walk, swap_base);
+			before = fperf_because(&sim->door, FPERF_CAUSE_WALK);
+			mapped = fperf_ask(sim, FPERF_ASK_MAPPED, &query, NULL);
+			fperf_because(&sim->door, before);
+		}
+		fperf_rmap_walk_end(&walk);
+	}
+	if (query.anon)
+		sim->totals.swap_outs += 1ull << query.order;
+	if (!ret && mapped == FPERF_NO && !query.anon) {
+		fperf_pagecache_remove(sim, folio);
+		sim->totals.file_discards += 1ull << query.order;
+	}
+	fperf_folio_lookup_put(sim, folio);
+	if (query.anon)
+		fperf_swap_slots_settle(sim, swap_base, 1u << query.order);
+	return ret;
+}

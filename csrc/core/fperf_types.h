@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The vocabulary all rooms share: what an event is, what is counted, and along which axes.
+ * Each list stands once, here; names for Python come from the same lists (fperf_name_table()).
+ */
+#ifndef FPERF_TYPES_H
+#define FPERF_TYPES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define FPERF_ABI_VERSION 1
+
+#define FPERF_KERNEL(major, minor) ((major) * 100u + (minor))
+
+/* What a scenario may ask for: one entry of the event array (struct fperf_event). */
+#define FPERF_OPS(X)						\
+	X(MMAP,		mmap)					\
+	X(MUNMAP,	munmap)					\
+	X(MREMAP,	mremap)					\
+	X(MPROTECT,	mprotect)				\
+	X(MADVISE,	madvise)				\
+	X(TOUCH,	touch)					\
+	X(FORK,		fork)					\
+	X(EXEC,		exec)					\
+	X(EXIT,		exit)					\
+	X(TRUNCATE,	truncate)				\
+	X(READ_OBJECT,	read_object)				\
+	X(DROP_OBJECT,	drop_object)				\
+	X(TOTAL_MAPCOUNT, total_mapcount)			\
+	X(FOLIO_REFERENCED, folio_referenced)			\
+	X(TRY_TO_UNMAP,	try_to_unmap)				\
+	X(SMAPS,	smaps)
+
+enum fperf_op {
+#define X(NAME, name) FPERF_OP_##NAME,
+	FPERF_OPS(X)
+#undef X
+	FPERF_NR_OPS
+};
+
+/* What costs are accounted under. A touch becomes one event per fault it takes. */
+#define FPERF_EVENT_KINDS(X)					\
+	X(MMAP,		mmap)					\
+	X(MUNMAP,	munmap)					\
+	X(MREMAP,	mremap)					\
+	X(MPROTECT,	mprotect)				\
+	X(MADVISE,	madvise)				\
+	X(ANON_FAULT,	anon_fault)				\
+	X(FILE_FAULT,	file_fault)				\
+	X(COW_FAULT,	cow_fault)				\
+	X(SWAP_FAULT,	swap_fault)				\
+	X(FORK,		fork)					\
+	X(EXEC,		exec)					\
+	X(EXIT,		exit)					\
+	X(TRUNCATE,	truncate)				\
+	X(PAGE_CACHE,	page_cache)				\
+	X(TOTAL_MAPCOUNT, total_mapcount)			\
+	X(FOLIO_REFERENCED, folio_referenced)			\
+	X(TRY_TO_UNMAP,	try_to_unmap)				\
+	X(SMAPS,	smaps)
+
+enum fperf_event_kind {
+#define X(NAME, name) FPERF_EV_##NAME,
+	FPERF_EVENT_KINDS(X)
+#undef X
+	FPERF_NR_EVENT_KINDS
+};
+
+/*
+ * Why an access happens. FIXED is what every design pays alike (schemes.md 1.3 rule 4: allocation, free, page-cache
+ * lookup, page locks); results leave it out, the cache does not.
+ */
+#define FPERF_CAUSES(X)						\
+	X(OPERATION,	operation)				\
+	X(PRESENCE,	presence)				\
+	X(WALK,		walk)					\
+	X(RECOUNT,	recount)				\
+	X(FIXED,	fixed)
+
+enum fperf_cause {
+#define X(NAME, name) FPERF_CAUSE_##NAME,
+	FPERF_CAUSES(X)
+#undef X
+	FPERF_NR_CAUSES
+};
+
+/*
+ * Which field of which object is touched: X(NAME, name, class). Class page = struct page, the only one `rmw` and
+ * `lines_*` of results speak of by default; table = page tables; rest = everything else.
+ */
+#define FPERF_FIELDS(X)						\
+	X(FLAGS,	flags,			PAGE)		\
+	X(COMPOUND_HEAD, compound_head,		PAGE)		\
+	X(MAPPING,	mapping,		PAGE)		\
+	X(MAPCOUNT,	mapcount,		PAGE)		\
+	X(REFCOUNT,	refcount,		PAGE)		\
+	X(ANON_EXCLUSIVE, anon_exclusive,	PAGE)		\
+	X(DOUBLE_MAP,	double_map,		PAGE)		\
+	X(COMPOUND_MAPCOUNT, compound_mapcount,	PAGE)		\
+	X(ENTIRE_MAPCOUNT, entire_mapcount,	PAGE)		\
+	X(LARGE_MAPCOUNT, large_mapcount,	PAGE)		\
+	X(NR_PAGES_MAPPED, nr_pages_mapped,	PAGE)		\
+	X(TOTAL_MAPPED_PAGES, total_mapped_pages, PAGE)		\
+	X(PINCOUNT,	pincount,		PAGE)		\
+	X(MM_ID,	mm_id,			PAGE)		\
+	X(MM_ID_LOCK,	mm_id_lock,		PAGE)		\
+	X(FOLIO_STATE,	folio_state,		PAGE)		\
+	X(FOLIO_NR_PAGES, folio_nr_pages,	PAGE)		\
+	X(DEFERRED_LIST, deferred_list,		PAGE)		\
+	X(SPLIT_QUEUE_LOCK, split_queue_lock,	REST)		\
+	X(FOLIO_LOCK,	folio_lock,		PAGE)		\
+	X(PTE,		pte,			TABLE)		\
+	X(PMD,		pmd,			TABLE)		\
+	X(UPPER_TABLE,	upper_table,		TABLE)		\
+	X(PTL,		ptl,			REST)		\
+	X(MM,		mm,			REST)		\
+	X(VMA,		vma,			REST)		\
+	X(TREE_NODE,	tree_node,		REST)		\
+	X(ANON_VMA,	anon_vma,		REST)		\
+	X(MAPPING_OBJECT, address_space,	REST)		\
+	X(RMAP_LOCK,	rmap_lock,		REST)
+
+enum fperf_field {
+#define X(NAME, name, CLASS) FPERF_FIELD_##NAME,
+	FPERF_FIELDS(X)
+#undef X
+	FPERF_NR_FIELDS
+};
+
+enum fperf_object_class { FPERF_CLASS_PAGE, FPERF_CLASS_TABLE, FPERF_CLASS_REST, FPERF_NR_CLASSES };
+
+enum fperf_access { FPERF_LOAD, FPERF_STORE, FPERF_RMW, FPERF_NR_ACCESSES };
+enum fperf_dependence { FPERF_DEPENDENT, FPERF_STREAMING, FPERF_NR_DEPENDENCES };
+
+/* Where an access was served. UNKNOWN is the only one the count back end uses. */
+#define FPERF_LEVELS(X)						\
+	X(UNKNOWN,	unknown)				\
+	X(L1,		l1)					\
+	X(L2,		l2)					\
+	X(L3,		l3)					\
+	X(L4,		l4)					\
+	X(DRAM,		dram)
+
+enum fperf_level {
+#define X(NAME, name) FPERF_LEVEL_##NAME,
+	FPERF_LEVELS(X)
+#undef X
+	FPERF_NR_LEVELS
+};
+
+/* One row of counters: [field][access][dependence][level]. */
+#define FPERF_FIELD_STRIDE (FPERF_NR_ACCESSES * FPERF_NR_DEPENDENCES * FPERF_NR_LEVELS)
+#define FPERF_ROW_SIZE (FPERF_NR_FIELDS * FPERF_FIELD_STRIDE)
+
+#define FPERF_BACKENDS(X)					\
+	X(COUNT,	count)					\
+	X(CACHE,	cache)					\
+	X(NATIVE,	native)
+
+enum fperf_backend {
+#define X(NAME, name) FPERF_BACKEND_ID_##NAME,
+	FPERF_BACKENDS(X)
+#undef X
+	FPERF_NR_BACKENDS
+};
+
+/* Advice of FPERF_OP_MADVISE (fperf_event.what). */
+#define FPERF_ADVICES(X)					\
+	X(DONTNEED,	DONTNEED)				\
+	X(HUGEPAGE,	HUGEPAGE)				\
+	X(NOHUGEPAGE,	NOHUGEPAGE)				\
+	X(DONTFORK,	DONTFORK)				\
+	X(DOFORK,	DOFORK)					\
+	X(WIPEONFORK,	WIPEONFORK)				\
+	X(KEEPONFORK,	KEEPONFORK)				\
+	X(POPULATE_READ, POPULATE_READ)				\
+	X(POPULATE_WRITE, POPULATE_WRITE)			\
+	X(IGNORED,	IGNORED)	/* RANDOM, WILLNEED ...: no effect on mappings */
+
+enum fperf_advice {
+#define X(NAME, name) FPERF_ADVICE_##NAME,
+	FPERF_ADVICES(X)
+#undef X
+	FPERF_NR_ADVICES
+};
+
+/* fperf_event.flags */
+enum {
+	FPERF_PROT_READ = 1u << 0,	/* MMAP, MPROTECT; exec counts as read */
+	FPERF_PROT_WRITE = 1u << 1,
+	FPERF_MAP_SHARED = 1u << 2,	/* MMAP */
+	FPERF_MAP_FIXED = 1u << 3,	/* MMAP: replace what is there */
+	FPERF_MAP_GROWSDOWN = 1u << 4,	/* MMAP: a stack */
+	FPERF_TOUCH_WRITE = 1u << 5,	/* TOUCH: write instead of read */
+	FPERF_FORK_SHARE_MM = 1u << 6,	/* FORK: CLONE_VM|CLONE_VFORK, the child uses its parent's mm until exec */
+	FPERF_EVENT_FLAGS = (1u << 7) - 1,
+};
+
+/* MMAP: fperf_event.what for anonymous memory; else the index of an object plus one. */
+#define FPERF_WHAT_ANON 0u
+
+/*
+ * One event. Addresses and lengths are in base pages of the modelled machine.
+ *
+ *   op               uses
+ *   mmap             process vpn nr what(0 anon, object + 1) arg(offset in object) flags
+ *   munmap           process vpn nr
+ *   mremap           process vpn nr(old) arg(new vpn) arg2(new nr)
+ *   mprotect         process vpn nr flags
+ *   madvise          process vpn nr what(advice)
+ *   touch            process vpn nr flags: one access per page, ascending
+ *   fork             process arg(child) flags
+ *   exec, exit       process
+ *   truncate         what(object + 1) nr(new size)
+ *   read_object      what(object + 1): every page becomes resident
+ *   drop_object      what(object + 1): clean, unmapped page cache goes
+ *   total_mapcount, folio_referenced, try_to_unmap   process vpn nr: once per folio mapped in the range
+ *   smaps            process
+ */
+struct fperf_event {
+	uint16_t op;		/* enum fperf_op */
+	uint16_t cpu;
+	uint32_t process;
+	uint32_t what;
+	uint32_t flags;
+	uint64_t vpn;
+	uint64_t nr;
+	uint64_t arg;
+	uint64_t arg2;
+};
+
+/* Result of one event in the status array: 0 applied, 1 nothing to do, negative a FPERF_ERR. */
+enum { FPERF_APPLIED = 0, FPERF_NOOP = 1 };
+
+/* File objects a scenario maps. */
+#define FPERF_OBJECT_KINDS(X)					\
+	X(FILE,		file)	/* page cache of a filesystem; pages appear when read */ \
+	X(MEMFD,	memfd)	/* shmem; pages appear at the first fault */	\
+	X(TMPFS,	tmpfs)	/* shmem with huge=always */			\
+	X(ANON_SHARED,	anon_shared)	/* MAP_SHARED | MAP_ANONYMOUS, or /dev/zero */
+
+enum fperf_object_kind {
+#define X(NAME, name) FPERF_OBJECT_##NAME,
+	FPERF_OBJECT_KINDS(X)
+#undef X
+	FPERF_NR_OBJECT_KINDS
+};
+
+struct fperf_object_desc {
+	uint32_t kind;		/* enum fperf_object_kind */
+	uint32_t order;		/* FILE: folio order the page cache uses, clipped at the ends of the file */
+	uint64_t nr_pages;
+	uint32_t warm;		/* FILE: 1 = taken to be in the page cache before the scenario starts */
+	uint32_t pad;
+};
+
+/* Questions a consumer may ask a scheme. */
+#define FPERF_QUESTIONS(X)					\
+	X(MAPPED,	mapped)		/* is any page mapped? */		\
+	X(SHARED,	shared)		/* mapped by more than one mm? */	\
+	X(TOTAL_MAPCOUNT, total_mapcount)	/* PTE + PMD mappings, each once */ \
+	X(PAGE_MAPCOUNT, page_mapcount)	/* mappings of one page */		\
+	X(MAPPING_REFS, mapping_refs)	/* references that mappings own */
+
+enum fperf_question {
+#define X(NAME, name) FPERF_ASK_##NAME,
+	FPERF_QUESTIONS(X)
+#undef X
+	FPERF_NR_QUESTIONS
+};
+
+enum fperf_answer { FPERF_NO = 0, FPERF_YES = 1, FPERF_COUNT = 2, FPERF_UNKNOWN = 3 };
+
+/* Everything else a run reports, per event kind and in total. */
+struct fperf_event_stats {
+	uint64_t count;				/* events of this kind */
+	uint64_t vma_visits;			/* VMAs visited by rmap walks and recounts */
+	uint64_t pte_reads;			/* page-table entries read by walks, recounts and presence tests */
+	uint64_t lines_read[FPERF_NR_CLASSES];	/* distinct lines per event, summed; only read */
+	uint64_t lines_written[FPERF_NR_CLASSES];
+};
+
+struct fperf_totals {
+	uint64_t refs_peak;	/* largest number of references of one folio due to mappings */
+	uint64_t asked;		/* questions consumers put to the scheme */
+	uint64_t false_shared;	/* "shared" answered or assumed while one mm maps the folio */
+	uint64_t false_exclusive; /* "not shared" while two or more mms map it: must stay 0 */
+	uint64_t false_mapped;	/* "mapped" answered or assumed of an unmapped folio */
+	uint64_t stale_many;	/* answers lost to Many while fewer than three VMAs map the folio */
+	uint64_t leaked_pages;	/* pages of unmapped folios that stale counts keep allocated, now */
+	uint64_t leaked_pages_peak;
+	uint64_t anon_vma_hazard; /* anon_vmas that died while a stale count still points at them */
+	uint64_t cow_copies;
+	uint64_t cow_reuses;
+	uint64_t pages_mapped;	/* PTE entries written by map and fork, PMDs counted with all their pages */
+	uint64_t pages_unmapped;
+	uint64_t faults_satisfied; /* touches of pages that were already mapped as needed */
+	uint64_t folios_live;
+	uint64_t pages_live;
+	uint64_t pss_error_abs;	/* sum over smaps reads of |PSS by the scheme - PSS by the truth|, bytes */
+	uint64_t uss_error_abs;
+	uint64_t swap_outs;
+	uint64_t swap_ins;
+	uint64_t file_discards;
+};
+
+#endif

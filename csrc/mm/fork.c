@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Fork: copy the VMAs, and the page tables of those that cannot be refilled by faults. */
+#include "mm/mm.h"
+
+static bool is_cow(const struct fperf_vma *vma)
+{
+	return !(vma->flags & FPERF_VM_SHARED);
+}
+
+static int copy_leaf(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_vma *dst, uint64_t vpn, uint64_t *from)
+{
+	uint64_t entry = *from;
+	uint64_t *to;
+
+	/* A file PMD is refilled by faults. */
+	if (!(entry & FPERF_PTE_ZERO) && !sim->folios[fperf_pte_pfn(entry)].anon)
+		return 0;
+	to = fperf_pmd_alloc(sim, dst->mm, vpn);
+	if (!to)
+		return FPERF_ERR(TABLE_SPACE);
+	fperf_ptl_lock(sim, fperf_table_of(sim, to));
+	fperf_ptl_lock(sim, fperf_table_of(sim, from));
+	if (!(entry & FPERF_PTE_ZERO)) {
+		const struct fperf_run run = fperf_run_at(sim, dst, fperf_pte_pfn(entry), sim->entries, vpn, true,
+							  true);
+
+		fperf_exclusive_clear(sim, fperf_pte_pfn(entry), 1);
+		fperf_rmap_map_pmd(sim, &run);
+		dst->mm->has_large = true;
+	}
+	if (entry & FPERF_PTE_WRITE && is_cow(src)) {
+		entry &= ~(uint64_t)FPERF_PTE_WRITE;
+		*from = entry;
+		fperf_charge_pmd(sim, FPERF_STORE, from);
+	}
+	*to = entry & ~(uint64_t)FPERF_PTE_YOUNG;
+	fperf_charge_pmd(sim, FPERF_STORE, to);
+	fperf_ptl_unlock(sim, fperf_table_of(sim, from));
+	fperf_ptl_unlock(sim, fperf_table_of(sim, to));
+	return 0;
+}
+
+/* Kernel's order per batch: look at the source, clear exclusive, count and refer, write-protect, write the copy. */
+static void copy_ptes(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_vma *dst, uint64_t vpn, uint64_t *from,
+		      uint64_t *to, uint32_t nr)
+{
+	const bool batched = sim->prof.batch_fork;
+
+	fperf_charge_ptes(sim, FPERF_LOAD, from, nr);
+	for (uint32_t i = 0, batch; i < nr; i += batch) {
+		uint64_t entry = from[i];
+		uint64_t keep = ~(uint64_t)FPERF_PTE_YOUNG;
+
+		batch = 1;
+		if (!entry)
+			continue;
+		if ((entry & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) == FPERF_PTE_PRESENT) {
+			const uint64_t pfn = fperf_pte_pfn(entry);
+			struct fperf_run run;
+
+			batch = fperf_pte_batch(sim, &from[i], nr - i);
+			run = fperf_run_at(sim, dst, pfn, batch, vpn + i, batched, batched);
+			if (run.flags & FPERF_RUN_ANON)
+				fperf_exclusive_clear(sim, pfn, batch);
+			fperf_rmap_map(sim, &run, true);
+			if (run.order)
+				dst->mm->has_large = true;
+			if (is_cow(src)) {
+				keep &= ~(uint64_t)FPERF_PTE_WRITE;
+				if (entry & FPERF_PTE_WRITE) {
+					for (uint32_t j = 0; j < batch; j++)
+						from[i + j] &= ~(uint64_t)FPERF_PTE_WRITE;
+					fperf_charge_ptes(sim, FPERF_STORE, &from[i], batch);
+				}
+			}
+		} else if (entry & FPERF_PTE_SWAP) {
+			fperf_swap_dup(sim, fperf_pte_pfn(entry));
+			if (entry & FPERF_PTE_SWAP_EXCLUSIVE) {
+				from[i] = entry &= ~(uint64_t)FPERF_PTE_SWAP_EXCLUSIVE;
+				fperf_charge_ptes(sim, FPERF_STORE, &from[i], 1);
+			}
+		}
+		for (uint32_t j = 0; j < batch; j++)
+			to[i + j] = from[i + j] & keep;
+		fperf_charge_ptes(sim, FPERF_STORE, &to[i], batch);
+	}
+}
+
+static int copy_tables(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_vma *dst)
+{
+	for (uint64_t vpn = src->start, stop; vpn < src->end; vpn = stop) {
+		uint64_t *const from = fperf_pmd_walk(sim, src->mm, vpn);
+		const uint64_t ceiling = fperf_pmd_floor(sim, vpn) + sim->entries;
+		const uint32_t i = fperf_pte_index(sim, vpn);
+		uint32_t source, target;
+		uint64_t *to;
+
+		stop = ceiling < src->end ? ceiling : src->end;
+		if (!from || !*from)
+			continue;
+		if (*from & FPERF_PTE_LEAF) {
+			const int ret = copy_leaf(sim, src, dst, vpn, from);
+
+			if (ret)
+				return ret;
+			continue;
+		}
+		to = fperf_pmd_alloc(sim, dst->mm, vpn);
+		if (!to)
+			return FPERF_ERR(TABLE_SPACE);
+		source = fperf_pmd_table(*from);
+		target = fperf_pte_table_alloc(sim, to);
+		if (!target)
+			return FPERF_ERR(TABLE_SPACE);
+		fperf_ptl_lock(sim, target);
+		fperf_ptl_lock(sim, source);
+		copy_ptes(sim, src, dst, vpn, fperf_table(&sim->mem, source) + i, fperf_table(&sim->mem, target) + i,
+			  (uint32_t)(stop - vpn));
+		fperf_ptl_unlock(sim, source);
+		fperf_ptl_unlock(sim, target);
+	}
+	return 0;
+}
+
+int fperf_fork_mm(struct fperf_sim *sim, struct fperf_mm *parent, struct fperf_mm *child)
+{
+	for (uint32_t i = 0; i < parent->nr_vmas; i++) {
+		struct fperf_vma *const src = parent->vmas[i];
+		struct fperf_vma *dst;
+		int ret;
+
+		if (src->flags & FPERF_VM_DONTCOPY)
+			continue;
+		dst = fperf_vma_new(sim, child, src->start, src->end, src->pgoff, src->flags, src->object);
+		if (!dst)
+			return FPERF_ERR(NO_MEMORY);
+		if (src->flags & FPERF_VM_WIPEONFORK)
+			ret = 0;
+		else
+			ret = fperf_anon_vma_fork(sim, dst, src);
+		if (ret)
+			return ret;
+		ret = fperf_vma_insert_behind(sim, dst, src);
+		if (ret)
+			return ret;
+		/* Faults refill what has no anonymous pages of its own. */
+		if (!src->anon_vma || src->flags & FPERF_VM_WIPEONFORK)
+			continue;
+		ret = copy_tables(sim, src, dst);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of mm offer each other, consumers and the engine. One group per file. */
+#ifndef FPERF_MM_H
+#define FPERF_MM_H
+
+#include "mm/rmap_hooks.h"
+
+/* ---- folio.c: page frames, folio life, references ---- */
+int fperf_frames_init(struct fperf_sim *sim) FPERF_MUST_CHECK;
+void fperf_frames_destroy(struct fperf_sim *sim);
+
+/* A fresh folio with one reference, the caller's. anon_vma or object is set by the caller. */
+int fperf_folio_alloc(struct fperf_sim *sim, uint32_t order, uint64_t *ret) FPERF_MUST_CHECK;
+/* Free the folio if nobody holds a reference any more. */
+void fperf_folio_maybe_free(struct fperf_sim *sim, uint64_t folio);
+/* The parts of alloc and free that a replay repeats. */
+void fperf_folio_prepare(struct fperf_sim *sim, uint64_t folio, uint32_t order);
+void fperf_folio_release(struct fperf_sim *sim, uint64_t folio, uint32_t order);
+/* References other than a mapping's; accounted under the current cause. */
+int32_t fperf_folio_ref(struct fperf_sim *sim, uint64_t folio, int32_t delta);
+/* The reference a page-cache lookup takes: accounted as FIXED until a mapping adopts it. */
+void fperf_folio_lookup_get(struct fperf_sim *sim, uint64_t folio);
+void fperf_folio_lookup_put(struct fperf_sim *sim, uint64_t folio);
+int32_t fperf_folio_load_refs(struct fperf_sim *sim, uint64_t folio);
+void fperf_folio_set_anon_vma(struct fperf_sim *sim, uint64_t folio, struct fperf_anon_vma *anon_vma);
+/* An unmapped file folio becomes 2^order order-0 folios in the page cache. */
+void fperf_folio_split_file(struct fperf_sim *sim, uint64_t folio);
+
+static inline uint64_t fperf_folio_head(const struct fperf_sim *sim, uint64_t pfn)
+{
+	return pfn >> sim->page_order[pfn] << sim->page_order[pfn];
+}
+
+static inline uint32_t fperf_folio_order(const struct fperf_sim *sim, uint64_t pfn)
+{
+	return sim->page_order[pfn];
+}
+
+/* ---- anon_exclusive.c: PageAnonExclusive, v5.19+ ---- */
+void fperf_exclusive_set(struct fperf_sim *sim, uint64_t pfn, uint32_t nr);
+/* Clear what is set among nr pages, looking at each; returns whether any was set. */
+bool fperf_exclusive_clear(struct fperf_sim *sim, uint64_t pfn, uint32_t nr);
+bool fperf_exclusive_test(struct fperf_sim *sim, uint64_t pfn);
+
+/* ---- log.c ---- */
+struct fperf_rmap_op *fperf_log_append(struct fperf_sim *sim, enum fperf_rmap_hook hook, uint64_t folio);
+void fperf_log_run(struct fperf_sim *sim, enum fperf_rmap_hook hook, const struct fperf_run *run);
+void fperf_log_answer(struct fperf_sim *sim, int64_t answer);
+
+/* ---- pgtable.c ---- */
+enum {
+	FPERF_PTE_PRESENT = 1u << 0,
+	FPERF_PTE_WRITE = 1u << 1,
+	FPERF_PTE_YOUNG = 1u << 2,
+	FPERF_PTE_DIRTY = 1u << 3,
+	FPERF_PTE_LEAF = 1u << 4,	/* in a PMD: maps a folio, not a table */
+	FPERF_PTE_ZERO = 1u << 5,	/* the zero page, or the huge zero page */
+	FPERF_PTE_SWAP = 1u << 6,	/* not present; the number is a swap slot */
+	FPERF_PTE_SWAP_EXCLUSIVE = 1u << 7,
+	FPERF_PTE_SCHEME = 1u << 8,	/* left to the scheme */
+};
+#define FPERF_PTE_SHIFT 12
+#define FPERF_PTE_FLAGS ((1ull << FPERF_PTE_SHIFT) - 1)
+
+static inline uint64_t fperf_pte(uint64_t number, uint64_t flags)
+{
+	return number << FPERF_PTE_SHIFT | flags;
+}
+
+static inline uint64_t fperf_pte_pfn(uint64_t entry)
+{
+	return entry >> FPERF_PTE_SHIFT;
+}
+
+static inline uint32_t fperf_pte_index(const struct fperf_sim *sim, uint64_t vpn)
+{
+	return (uint32_t)(vpn & (sim->entries - 1));
+}
+
+static inline uint64_t fperf_pmd_floor(const struct fperf_sim *sim, uint64_t vpn)
+{
+	return vpn & ~(uint64_t)(sim->entries - 1);
+}
+
+/* Entry of the PMD level for vpn, NULL if there is none (and alloc is false) or no table could be had. Not charged. */
+uint64_t *fperf_pmd_peek(struct fperf_sim *sim, const struct fperf_mm *mm, uint64_t vpn);
+/* The same as the kernel walks there: one read per upper level. */
+uint64_t *fperf_pmd_walk(struct fperf_sim *sim, const struct fperf_mm *mm, uint64_t vpn);
+uint64_t *fperf_pmd_alloc(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t vpn);
+/* The table a PMD entry points to, made if the entry is none; 0 if there is no more space. */
+uint32_t fperf_pte_table_alloc(struct fperf_sim *sim, uint64_t *pmd);
+/* Table of PTEs behind a PMD entry, 0 if none or a leaf. */
+static inline uint32_t fperf_pmd_table(uint64_t pmd)
+{
+	return (pmd & FPERF_PTE_PRESENT) && !(pmd & FPERF_PTE_LEAF) ? (uint32_t)fperf_pte_pfn(pmd) : 0;
+}
+/* Free the empty tables of [start, end) that no VMA reaches into. */
+void fperf_free_tables(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end);
+void fperf_free_all_tables(struct fperf_sim *sim, struct fperf_mm *mm);
+
+static inline uint64_t fperf_entry_at(const struct fperf_sim *sim, const uint64_t *entry)
+{
+	return fperf_arena_offset(&sim->mem, entry);
+}
+
+static inline void fperf_charge_ptes(struct fperf_sim *sim, enum fperf_access access, const uint64_t *pte, uint64_t nr)
+{
+	if (nr == 1)
+		fperf_touch(&sim->door, FPERF_FIELD_PTE, access, fperf_entry_at(sim, pte));
+	else
+		fperf_touch_run(&sim->door, FPERF_FIELD_PTE, access, fperf_entry_at(sim, pte), nr, sizeof(*pte));
+}
+
+static inline void fperf_charge_pmd(struct fperf_sim *sim, enum fperf_access access, const uint64_t *pmd)
+{
+	fperf_touch(&sim->door, FPERF_FIELD_PMD, access, fperf_entry_at(sim, pmd));
+}
+
+static inline void fperf_ptl_lock(struct fperf_sim *sim, uint32_t table)
+{
+	fperf_lock_word(&sim->door, FPERF_FIELD_PTL, fperf_ptdesc_at(&sim->mem, table));
+}
+
+static inline void fperf_ptl_unlock(struct fperf_sim *sim, uint32_t table)
+{
+	fperf_unlock_word(&sim->door, FPERF_FIELD_PTL, fperf_ptdesc_at(&sim->mem, table));
+}
+
+/* Number of the table an entry lies in. */
+static inline uint32_t fperf_table_of(const struct fperf_sim *sim, const uint64_t *entry)
+{
+	return (uint32_t)((uint64_t)((const char *)entry - sim->mem.tables) >> sim->mem.page_shift);
+}
+
+/* Length of the run of entries, from pte on and at most max, that map consecutive pages of one folio alike. */
+uint32_t fperf_pte_batch(const struct fperf_sim *sim, const uint64_t *pte, uint32_t max);
+
+/* ---- vma.c ---- */
+struct fperf_mm *fperf_mm_create(struct fperf_sim *sim);
+void fperf_mm_destroy(struct fperf_sim *sim, struct fperf_mm *mm);	/* all mappings must be gone */
+/* First VMA that ends above vpn, NULL if none; *index is its place in mm->vmas. */
+struct fperf_vma *fperf_vma_find(struct fperf_mm *mm, uint64_t vpn, uint32_t *index);
+struct fperf_vma *fperf_vma_at(struct fperf_mm *mm, uint64_t vpn);
+/* Is all of [start, end) inside VMAs? */
+bool fperf_range_covered(struct fperf_mm *mm, uint64_t start, uint64_t end);
+bool fperf_range_free(struct fperf_mm *mm, uint64_t start, uint64_t end);
+struct fperf_vma *fperf_vma_new(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end,
+				uint64_t pgoff, uint32_t flags, struct fperf_object *object);
+int fperf_vma_insert(struct fperf_sim *sim, struct fperf_vma *vma) FPERF_MUST_CHECK;
+/* Into the trees directly behind its parent's VMA, as fork does. */
+int fperf_vma_insert_behind(struct fperf_sim *sim, struct fperf_vma *vma, struct fperf_vma *parent) FPERF_MUST_CHECK;
+void fperf_vma_free_all(struct fperf_sim *sim, struct fperf_mm *mm);
+/* Forget a VMA whose pages are unmapped: leave the trees, the list, and free it. */
+void fperf_vma_remove(struct fperf_sim *sim, struct fperf_vma *vma);
+void fperf_vma_unlink(struct fperf_sim *sim, struct fperf_vma *vma);
+/* Cut at border; the lower part stays in vma unless new_below. Splits a PMD mapping across the border. */
+int fperf_vma_split(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t border, bool new_below) FPERF_MUST_CHECK;
+/* Merge with the neighbours where the kernel would; returns the VMA that now holds vma's range. */
+struct fperf_vma *fperf_vma_merge_around(struct fperf_sim *sim, struct fperf_vma *vma);
+/* Give [start, end) of a covered range other flags: split, set, merge. */
+int fperf_vma_modify(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end, uint32_t clear,
+		     uint32_t set) FPERF_MUST_CHECK;
+int fperf_vma_grow_down(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start) FPERF_MUST_CHECK;
+/* Move the tree nodes of a VMA whose range changed. */
+void fperf_vma_set_range(struct fperf_vma *vma, uint64_t start, uint64_t end, uint64_t pgoff);
+/* Pages of the folio that vma could map: [*first, *first + return) and the vpn of the first. */
+uint32_t fperf_vma_folio_range(const struct fperf_sim *sim, const struct fperf_vma *vma, uint64_t folio,
+			       uint32_t *first, uint64_t *vpn);
+
+/* A run of nr pages from pfn on, mapped at vpn by vma. */
+static inline struct fperf_run fperf_run_at(const struct fperf_sim *sim, struct fperf_vma *vma, uint64_t pfn,
+					    uint32_t nr, uint64_t vpn, bool batched, bool refs_batched)
+{
+	const uint64_t folio = fperf_folio_head(sim, pfn);
+
+	return (struct fperf_run){
+		.folio = folio, .vpn = vpn, .first = (uint32_t)(pfn - folio), .nr = nr,
+		.order = fperf_folio_order(sim, pfn), .flags = sim->folios[folio].anon ? FPERF_RUN_ANON : 0,
+		.batched = batched, .refs_batched = refs_batched, .mm_id = vma->mm->id, .vma_id = vma->id, .vma = vma,
+	};
+}
+
+/* ---- anon_vma.c ---- */
+int fperf_anon_vma_prepare(struct fperf_sim *sim, struct fperf_vma *vma) FPERF_MUST_CHECK;
+int fperf_anon_vma_clone(struct fperf_sim *sim, struct fperf_vma *dst, const struct fperf_vma *src, bool fork)
+	FPERF_MUST_CHECK;
+int fperf_anon_vma_fork(struct fperf_sim *sim, struct fperf_vma *dst, const struct fperf_vma *src) FPERF_MUST_CHECK;
+void fperf_anon_vma_unlink(struct fperf_sim *sim, struct fperf_vma *vma);
+void fperf_anon_vma_put(struct fperf_sim *sim, struct fperf_anon_vma *anon_vma);
+
+/* ---- truth.c: the ledger. Uncharged, unreadable for schemes ---- */
+int fperf_truth_init(struct fperf_sim *sim) FPERF_MUST_CHECK;
+void fperf_truth_map(struct fperf_sim *sim, const struct fperf_run *run, bool pmd);
+void fperf_truth_unmap(struct fperf_sim *sim, const struct fperf_run *run, bool pmd);
+void fperf_truth_split_pmd(struct fperf_sim *sim, const struct fperf_run *run);
+/* VMAs of this mm that map the folio changed by delta (split, merge, move). */
+void fperf_truth_vmas(struct fperf_sim *sim, uint64_t folio, uint32_t mm_id, int delta);
+void fperf_truth_folio(struct fperf_sim *sim, uint64_t folio, uint32_t *vmas, uint32_t *mms);
+uint64_t fperf_truth_mappings(const struct fperf_sim *sim, uint64_t folio);
+void fperf_truth_leak(struct fperf_sim *sim, uint64_t folio);
+/* Does vma map any page of the folio, entries [skip, skip + nr_skip) aside? Reads the tables without cost. */
+bool fperf_truth_present(struct fperf_sim *sim, uint64_t folio, const struct fperf_vma *vma, uint32_t skip,
+			 uint32_t nr_skip);
+int fperf_truth_check(struct fperf_sim *sim, char *message, size_t size);
+/* Large folios mapped on both sides of border in the two VMAs; at most cap. */
+uint32_t fperf_straddlers(struct fperf_sim *sim, const struct fperf_vma *left, const struct fperf_vma *right,
+			  uint64_t border, uint64_t *folios, uint32_t cap);
+
+/* ---- rmap.c: walks ---- */
+struct fperf_rmap_walk {
+	struct fperf_sim *sim;
+	struct fperf_itnode *node;
+	uint64_t folio;
+	uint32_t order;
+	uint64_t start, last;	/* page offsets */
+	struct fperf_vma *vma;	/* the candidate */
+	uint64_t vpn;		/* where it would map page `first` */
+	uint32_t first, nr;
+	uint64_t lock_at;
+	uint32_t batch;		/* entries one hit may hold; the walk's user lowers it */
+	bool anon;
+};
+/* false: nothing to walk (no anon_vma). Each next() is one candidate VMA; end() must follow. */
+bool fperf_rmap_walk_begin(struct fperf_sim *sim, struct fperf_rmap_walk *walk, uint64_t folio);
+bool fperf_rmap_walk_next(struct fperf_rmap_walk *walk);
+void fperf_rmap_walk_end(struct fperf_rmap_walk *walk);
+
+/* One mapping of the folio inside the candidate: a PMD leaf, or a run of entries of one table. */
+struct fperf_rmap_hit {
+	uint64_t *entry;
+	uint64_t vpn;
+	uint32_t first, nr;	/* pages of the folio; nr entries, or all pages under a PMD */
+	bool pmd;
+};
+/* Next hit at or after page *cursor of the candidate's range; as page_vma_mapped_walk() looks for it. */
+bool fperf_rmap_walk_hit(struct fperf_rmap_walk *walk, uint32_t *cursor, struct fperf_rmap_hit *hit);
+
+/* ---- fault.c ---- */
+enum { FPERF_FAULT_DONE = 0, FPERF_FAULT_SATISFIED = 1, FPERF_FAULT_WRITE_PROTECTED = 2 };
+/* One access. SATISFIED: was mapped as needed. WRITE_PROTECTED: a consumer decides whether to copy (cow_reuse.c). */
+int fperf_fault(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_vma *vma, uint64_t vpn, bool write)
+	FPERF_MUST_CHECK;
+/* How many pages from vpn on, at most max, are mapped as the access needs; costs nothing. */
+uint64_t fperf_mapped_extent(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t vpn, uint64_t max, bool write);
+uint64_t fperf_anon_orders(const struct fperf_sim *sim, const struct fperf_vma *vma);
+/* Write fault, decided: map a fresh copy of order 0 in place of what is at pte. */
+int fperf_wp_copy(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte) FPERF_MUST_CHECK;
+void fperf_wp_reuse(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t *entry, uint64_t page_pfn, bool moved);
+int fperf_huge_zero_write(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pmd) FPERF_MUST_CHECK;
+
+/* ---- file_fault.c, pagecache.c ---- */
+int fperf_file_fault(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, bool write) FPERF_MUST_CHECK;
+int fperf_object_create(struct fperf_sim *sim, const struct fperf_object_desc *desc, uint32_t *ret) FPERF_MUST_CHECK;
+void fperf_object_destroy_all(struct fperf_sim *sim);
+int fperf_pagecache_add(struct fperf_sim *sim, struct fperf_object *object, uint64_t index, uint32_t order, uint64_t *ret)
+	FPERF_MUST_CHECK;
+/* pfn of the page, 0 if not resident. A warm FILE object makes it resident at this moment. */
+int fperf_pagecache_find(struct fperf_sim *sim, struct fperf_object *object, uint64_t index, uint64_t *pfn)
+	FPERF_MUST_CHECK;
+int fperf_pagecache_fill(struct fperf_sim *sim, struct fperf_object *object, uint64_t index, uint64_t *pfn) FPERF_MUST_CHECK;
+void fperf_pagecache_remove(struct fperf_sim *sim, uint64_t folio);
+int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t nr_pages) FPERF_MUST_CHECK;
+int fperf_read_object(struct fperf_sim *sim, struct fperf_object *object) FPERF_MUST_CHECK;
+void fperf_drop_object(struct fperf_sim *sim, struct fperf_object *object);
+static inline bool fperf_object_is_shmem(const struct fperf_object *object)
+{
+	return object->kind != FPERF_OBJECT_FILE;
+}
+
+/* ---- zap.c, huge.c, fork.c, move.c, swap.c ---- */
+int fperf_zap_range(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end) FPERF_MUST_CHECK;
+int fperf_munmap(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end) FPERF_MUST_CHECK;
+int fperf_exit_mm(struct fperf_sim *sim, struct fperf_mm *mm) FPERF_MUST_CHECK;
+int fperf_split_pmd(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pmd) FPERF_MUST_CHECK;
+/* Split a PMD mapping that crosses vpn (kernel: vma_adjust_trans_huge). */
+int fperf_split_pmd_at(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn) FPERF_MUST_CHECK;
+int fperf_fork_mm(struct fperf_sim *sim, struct fperf_mm *parent, struct fperf_mm *child) FPERF_MUST_CHECK;
+int fperf_mremap(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t from, uint64_t nr_old, uint64_t to,
+		 uint64_t nr_new) FPERF_MUST_CHECK;
+/* Unmap one hit of a walk. swap_base: slot of the folio's first page, UINT64_MAX for file folios. */
+void fperf_unmap_hit(struct fperf_sim *sim, struct fperf_vma *vma, const struct fperf_rmap_hit *hit, bool batched,
+		     uint64_t swap_base);
+int fperf_mprotect(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end, uint32_t prot)
+	FPERF_MUST_CHECK;
+/* One swap slot per page of a folio, entries to be counted by fperf_swap_dup(). */
+int fperf_swap_slots(struct fperf_sim *sim, uint32_t nr, uint64_t *base) FPERF_MUST_CHECK;
+/* After a swap-out: give back the slots no entry came to refer to. */
+void fperf_swap_slots_settle(struct fperf_sim *sim, uint64_t base, uint32_t nr);
+void fperf_swap_dup(struct fperf_sim *sim, uint64_t slot);
+void fperf_swap_put(struct fperf_sim *sim, uint64_t slot);
+int fperf_swap_in(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte, bool write)
+	FPERF_MUST_CHECK;
+/* Is the folio in the swap cache, and could it leave it (no entry refers to the slot any more)? */
+bool fperf_swap_cached(const struct fperf_sim *sim, uint64_t folio);
+
+#endif

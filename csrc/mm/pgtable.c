@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Page tables: real entries in the arena. Level 0 holds PTEs, level 1 PMDs, the root is level nr_levels - 1. */
+#include "mm/mm.h"
+
+static uint32_t index_at(const struct fperf_sim *sim, uint64_t vpn, unsigned int level)
+{
+	return (uint32_t)(vpn >> (level * sim->table_bits) & (sim->entries - 1));
+}
+
+uint64_t *fperf_pmd_peek(struct fperf_sim *sim, const struct fperf_mm *mm, uint64_t vpn)
+{
+	uint32_t table = mm->root_table;
+
+	for (unsigned int level = sim->nr_levels - 1; level > 1; level--) {
+		const uint64_t entry = fperf_table(&sim->mem, table)[index_at(sim, vpn, level)];
+
+		if (!entry)
+			return NULL;
+		table = (uint32_t)fperf_pte_pfn(entry);
+	}
+	return &fperf_table(&sim->mem, table)[index_at(sim, vpn, 1)];
+}
+
+uint64_t *fperf_pmd_walk(struct fperf_sim *sim, const struct fperf_mm *mm, uint64_t vpn)
+{
+	uint32_t table = mm->root_table;
+	uint64_t *pmd;
+
+	for (unsigned int level = sim->nr_levels - 1; level > 1; level--) {
+		const uint64_t *const entry = &fperf_table(&sim->mem, table)[index_at(sim, vpn, level)];
+
+		fperf_touch(&sim->door, FPERF_FIELD_UPPER_TABLE, FPERF_LOAD, fperf_entry_at(sim, entry));
+		if (!*entry)
+			return NULL;
+		table = (uint32_t)fperf_pte_pfn(*entry);
+	}
+	pmd = &fperf_table(&sim->mem, table)[index_at(sim, vpn, 1)];
+	fperf_charge_pmd(sim, FPERF_LOAD, pmd);
+	return pmd;
+}
+
+uint64_t *fperf_pmd_alloc(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t vpn)
+{
+	uint32_t table = mm->root_table;
+	uint64_t *pmd;
+
+	for (unsigned int level = sim->nr_levels - 1; level > 1; level--) {
+		uint64_t *const entry = &fperf_table(&sim->mem, table)[index_at(sim, vpn, level)];
+
+		fperf_touch(&sim->door, FPERF_FIELD_UPPER_TABLE, FPERF_LOAD, fperf_entry_at(sim, entry));
+		if (!*entry) {
+			const uint32_t fresh = fperf_table_alloc(&sim->mem);
+
+			if (!fresh)
+				return NULL;
+			*entry = fperf_pte(fresh, FPERF_PTE_PRESENT);
+			fperf_touch(&sim->door, FPERF_FIELD_UPPER_TABLE, FPERF_STORE, fperf_entry_at(sim, entry));
+		}
+		table = (uint32_t)fperf_pte_pfn(*entry);
+	}
+	pmd = &fperf_table(&sim->mem, table)[index_at(sim, vpn, 1)];
+	fperf_charge_pmd(sim, FPERF_LOAD, pmd);
+	return pmd;
+}
+
+uint32_t fperf_pte_table_alloc(struct fperf_sim *sim, uint64_t *pmd)
+{
+	uint32_t table = fperf_pmd_table(*pmd);
+
+	if (table)
+		return table;
+	FPERF_BUG_ON(*pmd);
+	table = fperf_table_alloc(&sim->mem);
+	if (!table)
+		return 0;
+	*pmd = fperf_pte(table, FPERF_PTE_PRESENT);
+	fperf_charge_pmd(sim, FPERF_STORE, pmd);
+	return table;
+}
+
+uint32_t fperf_pte_batch(const struct fperf_sim *sim, const uint64_t *pte, uint32_t max)
+{
+	const uint64_t entry = *pte;
+	const uint64_t pfn = fperf_pte_pfn(entry);
+	const uint32_t order = fperf_folio_order(sim, pfn);
+	const uint64_t left = fperf_folio_head(sim, pfn) + (1ull << order) - pfn;
+	const uint64_t alike = FPERF_PTE_PRESENT | FPERF_PTE_WRITE | FPERF_PTE_ZERO;
+	uint32_t nr = 1;
+
+	if (left < max)
+		max = (uint32_t)left;
+	while (nr < max && fperf_pte_pfn(pte[nr]) == pfn + nr && !((pte[nr] ^ entry) & alike))
+		nr++;
+	return nr;
+}
+
+/* Free the tables below `table` in whose span no mapping is left; their entries are all zero by then. */
+static void free_below(struct fperf_sim *sim, struct fperf_mm *mm, uint32_t table, unsigned int level, uint64_t base,
+		       uint64_t start, uint64_t end)
+{
+	const uint64_t span = 1ull << (level * sim->table_bits);
+	uint64_t *const entries = fperf_table(&sim->mem, table);
+	const uint64_t first = start > base ? (start - base) / span : 0;
+	const uint64_t past = end < base + span * sim->entries ? (end - base + span - 1) / span : sim->entries;
+
+	for (uint64_t i = first; i < past; i++) {
+		const uint64_t entry = entries[i];
+
+		if (!entry || entry & FPERF_PTE_LEAF)
+			continue;
+		if (level > 1)
+			free_below(sim, mm, (uint32_t)fperf_pte_pfn(entry), level - 1, base + i * span, start, end);
+		/* As free_pgd_range() with floor and ceiling: a table goes if no mapping is left in its span. */
+		if (!fperf_range_free(mm, base + i * span, base + (i + 1) * span))
+			continue;
+		fperf_table_free(&sim->mem, (uint32_t)fperf_pte_pfn(entry));
+		entries[i] = 0;
+		fperf_touch(&sim->door, level > 1 ? FPERF_FIELD_UPPER_TABLE : FPERF_FIELD_PMD, FPERF_STORE,
+			    fperf_entry_at(sim, &entries[i]));
+	}
+}
+
+void fperf_free_tables(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end)
+{
+	free_below(sim, mm, mm->root_table, sim->nr_levels - 1, 0, start, end);
+}
+
+static void free_all_below(struct fperf_sim *sim, uint32_t table, unsigned int level)
+{
+	uint64_t *const entries = fperf_table(&sim->mem, table);
+
+	for (uint32_t i = 0; i < sim->entries; i++) {
+		if (!entries[i])
+			continue;
+		if (level > 1)
+			free_all_below(sim, (uint32_t)fperf_pte_pfn(entries[i]), level - 1);
+		fperf_table_free(&sim->mem, (uint32_t)fperf_pte_pfn(entries[i]));
+		entries[i] = 0;
+	}
+}
+
+/* Everything is unmapped; the root stays. */
+void fperf_free_all_tables(struct fperf_sim *sim, struct fperf_mm *mm)
+{
+	free_all_below(sim, mm->root_table, sim->nr_levels - 1);
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Reverse-map walks: every VMA the interval tree returns for the folio's offset range, mapped or not, in the kernel's
+ * order, and inside each the entries that map the folio. Lines per visited VMA as schemes.md 8.4 counts them.
+ */
+#include "mm/mm.h"
+
+static const unsigned int VMA_LINE_BYTES = 64;
+
+bool fperf_rmap_walk_begin(struct fperf_sim *sim, struct fperf_rmap_walk *walk, uint64_t folio)
+{
+	const struct fperf_folio *const f = &sim->folios[folio];
+
+	*walk = (struct fperf_rmap_walk){ .sim = sim, .folio = folio, .order = fperf_folio_order(sim, folio),
+					  .start = f->index, .batch = sim->entries, .anon = f->anon };
+	walk->last = f->index + (1ull << walk->order) - 1;
+	/* folio->mapping tells where the tree is. */
+	fperf_touch(&sim->door, FPERF_FIELD_MAPPING, FPERF_LOAD,
+		    fperf_arena_offset(&sim->mem, &fperf_head(sim, folio)->mapping));
+	if (f->anon) {
+		walk->lock_at = f->anon_vma->root->at;
+		fperf_lock_word(&sim->door, FPERF_FIELD_RMAP_LOCK, walk->lock_at);
+		fperf_touch(&sim->door, FPERF_FIELD_ANON_VMA, FPERF_LOAD, f->anon_vma->at + 64);
+		walk->node = fperf_itree_first(&f->anon_vma->tree, walk->start, walk->last);
+	} else {
+		if (!f->object)
+			return false;
+		walk->lock_at = f->object->at;
+		fperf_lock_word(&sim->door, FPERF_FIELD_RMAP_LOCK, walk->lock_at);
+		fperf_touch(&sim->door, FPERF_FIELD_MAPPING_OBJECT, FPERF_LOAD, f->object->at + 64);
+		walk->node = fperf_itree_first(&f->object->i_mmap, walk->start, walk->last);
+	}
+	return true;
+}
+
+bool fperf_rmap_walk_next(struct fperf_rmap_walk *walk)
+{
+	struct fperf_sim *const sim = walk->sim;
+	struct fperf_door *const door = &sim->door;
+	struct fperf_vma *vma;
+
+	if (!walk->node)
+		return false;
+	vma = walk->node->owner;
+	walk->vma = vma;
+	if (walk->anon)
+		fperf_touch(door, FPERF_FIELD_TREE_NODE, FPERF_LOAD, walk->node->at);
+	fperf_touch_run(door, FPERF_FIELD_VMA, FPERF_LOAD, vma->at,
+			walk->anon ? sim->prof.vma_walk_lines_anon : sim->prof.vma_walk_lines_file, VMA_LINE_BYTES);
+	fperf_touch_run(door, FPERF_FIELD_MM, FPERF_LOAD, vma->mm->at, sim->prof.mm_walk_lines, VMA_LINE_BYTES);
+	sim->door.stats->vma_visits++;
+	walk->nr = fperf_vma_folio_range(sim, vma, walk->folio, &walk->first, &walk->vpn);
+	walk->node = fperf_itree_next(walk->node, walk->start, walk->last);
+	return true;
+}
+
+void fperf_rmap_walk_end(struct fperf_rmap_walk *walk)
+{
+	/* up_read() is an atomic too: two per walk. */
+	fperf_lock_word(&walk->sim->door, FPERF_FIELD_RMAP_LOCK, walk->lock_at);
+}
+
+bool fperf_rmap_walk_hit(struct fperf_rmap_walk *walk, uint32_t *cursor, struct fperf_rmap_hit *hit)
+{
+	struct fperf_sim *const sim = walk->sim;
+
+	while (*cursor < walk->nr) {
+		const uint64_t vpn = walk->vpn + *cursor;
+		const uint32_t in_table = sim->entries - fperf_pte_index(sim, vpn);
+		const uint32_t left = walk->nr - *cursor;
+		const uint32_t span = in_table < left ? in_table : left;
+		uint64_t *const pmd = fperf_pmd_walk(sim, walk->vma->mm, vpn);
+		uint64_t *ptes;
+		uint32_t i = 0, nr = 0;
+
+		if (!pmd || !*pmd || *pmd & FPERF_PTE_LEAF) {
+			const bool mapped = pmd && *pmd & FPERF_PTE_LEAF && !(*pmd & FPERF_PTE_ZERO) &&
+					    fperf_pte_pfn(*pmd) == walk->folio;
+
+			*cursor += span;
+			if (!mapped)
+				continue;
+			fperf_ptl_lock(sim, fperf_table_of(sim, pmd));
+			sim->door.stats->pte_reads++;
+			*hit = (struct fperf_rmap_hit){ .entry = pmd, .vpn = fperf_pmd_floor(sim, vpn), .first = 0,
+							.nr = 1u << walk->order, .pmd = true };
+			fperf_ptl_unlock(sim, fperf_table_of(sim, pmd));
+			return true;
+		}
+		ptes = &fperf_table(&sim->mem, fperf_pmd_table(*pmd))[fperf_pte_index(sim, vpn)];
+		while (i < span && !((ptes[i] & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) == FPERF_PTE_PRESENT &&
+				     fperf_pte_pfn(ptes[i]) == walk->folio + walk->first + *cursor + i))
+			i++;
+		if (i < span)
+			nr = fperf_pte_batch(sim, &ptes[i], span - i < walk->batch ? span - i : walk->batch);
+		/* Empty entries are read without the lock; it is taken when a candidate shows. */
+		if (i + nr) {
+			fperf_charge_ptes(sim, FPERF_LOAD, ptes, i + nr);
+			sim->door.stats->pte_reads += i + nr;
+		}
+		if (!nr) {
+			*cursor += span;
+			continue;
+		}
+		fperf_ptl_lock(sim, fperf_pmd_table(*pmd));
+		fperf_ptl_unlock(sim, fperf_pmd_table(*pmd));
+		*hit = (struct fperf_rmap_hit){ .entry = &ptes[i], .vpn = vpn + i,
+						.first = walk->first + *cursor + i, .nr = nr };
+		*cursor += i + nr;
+		return true;
+	}
+	return false;
+}
+
+uint32_t fperf_count_vmas(struct fperf_sim *sim, uint64_t folio, uint32_t order, uint32_t limit)
+{
+	struct fperf_rmap_walk walk;
+	enum fperf_cause before;
+	uint32_t found = 0;
+
+	(void)order;
+	if (sim->replay)
+		return (uint32_t)*sim->replay++;
+	before = fperf_because(&sim->door, FPERF_CAUSE_RECOUNT);
+	if (fperf_rmap_walk_begin(sim, &walk, folio)) {
+		walk.batch = 1;
+		while (found < limit && fperf_rmap_walk_next(&walk)) {
+			struct fperf_rmap_hit hit;
+			uint32_t cursor = 0;
+
+			found += fperf_rmap_walk_hit(&walk, &cursor, &hit);
+		}
+		fperf_rmap_walk_end(&walk);
+	}
+	fperf_because(&sim->door, before);
+	fperf_log_answer(sim, found);
+	return found;
+}

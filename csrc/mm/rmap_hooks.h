@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What mm asks of a mapcount scheme, and what a scheme may ask of mm. mm owns this contract and includes no scheme.
+ *
+ * A hook is called once per run of pages, never per page; `batched` and `refs_batched` say whether the kernel made one
+ * rmap (reference) call for the run or one per page, and the scheme charges accordingly.
+ */
+#ifndef FPERF_RMAP_HOOKS_H
+#define FPERF_RMAP_HOOKS_H
+
+#include "mm/sim.h"
+
+enum {
+	FPERF_RUN_ANON = 1u << 0,
+	FPERF_RUN_NEW = 1u << 1,	/* first mapping of a fresh anonymous folio: plain stores suffice */
+	FPERF_RUN_DONATED = 1u << 2,	/* the caller hands over one reference it holds on the head */
+};
+
+/* Pages first .. first + nr - 1 of a folio, mapped (or to be) at vpn by one VMA. */
+struct fperf_run {
+	uint64_t folio;		/* pfn of the head */
+	uint64_t vpn;		/* of page `first` */
+	uint32_t first, nr;
+	uint32_t order;
+	uint32_t flags;
+	bool batched, refs_batched;
+	uint32_t mm_id, vma_id;
+	struct fperf_vma *vma;	/* NULL in a replay */
+};
+
+/* Who asks, about what. vma is the mapping the asker stands in, or NULL. */
+struct fperf_query {
+	uint64_t folio;
+	uint32_t order;
+	uint32_t page;		/* index in the folio */
+	bool anon;
+	struct fperf_vma *vma;
+};
+
+struct fperf_scheme_ops {
+	const char *name;
+	bool counts_vmas;	/* VMA split, merge and move may change the count */
+	void (*folio_init)(struct fperf_sim *sim, uint64_t folio, uint32_t order);
+	void (*folio_free)(struct fperf_sim *sim, uint64_t folio, uint32_t order);
+	/* Mapping hooks return whether a donated reference was taken over. Called before the entries are written. */
+	bool (*map_run)(struct fperf_sim *sim, const struct fperf_run *run);
+	bool (*fork_run)(struct fperf_sim *sim, const struct fperf_run *run);
+	bool (*map_pmd)(struct fperf_sim *sim, const struct fperf_run *run);
+	/* Called after the entries are gone; drop the references the mappings owned. */
+	void (*unmap_run)(struct fperf_sim *sim, const struct fperf_run *run);
+	void (*unmap_pmd)(struct fperf_sim *sim, const struct fperf_run *run);
+	/* An anonymous PMD mapping becomes nr PTE mappings in place. */
+	void (*split_pmd)(struct fperf_sim *sim, const struct fperf_run *run);
+	/* A folio that straddles the border: after a split in two, before a merge, after part of it moved. */
+	void (*vma_split)(struct fperf_sim *sim, const struct fperf_query *left, struct fperf_vma *right);
+	void (*vma_merge)(struct fperf_sim *sim, const struct fperf_query *left, struct fperf_vma *right);
+	void (*vma_move)(struct fperf_sim *sim, const struct fperf_query *from, const struct fperf_run *moved);
+	/* Answer a question: one of enum fperf_answer; *value is the count, or the best guess where unknown. */
+	enum fperf_answer (*answer)(struct fperf_sim *sim, enum fperf_question question,
+				    const struct fperf_query *query, int64_t *value);
+};
+
+/* ---- what a scheme may ask of mm: both cost accesses ---- */
+
+/* Does `vma` map a page of the folio, entries [skip, skip + nr_skip) of it aside? Policy: scan the entries, or oracle. */
+bool fperf_presence(struct fperf_sim *sim, uint64_t folio, uint32_t order, struct fperf_vma *vma, uint32_t skip,
+		    uint32_t nr_skip);
+
+/* VMAs that map the folio now, by an rmap walk that stops at `limit`. */
+uint32_t fperf_count_vmas(struct fperf_sim *sim, uint64_t folio, uint32_t order, uint32_t limit);
+
+/* ---- references that mappings own (the ledger behind refs_peak and leaked_pages; costs nothing) ---- */
+
+static inline void fperf_note_mapping_refs(struct fperf_sim *sim, uint64_t folio, int32_t delta)
+{
+	struct fperf_folio *const f = &sim->folios[folio];
+
+	f->mapping_refs += delta;
+	if (f->mapping_refs > 0 && (uint64_t)f->mapping_refs > sim->totals.refs_peak)
+		sim->totals.refs_peak = (uint64_t)f->mapping_refs;
+}
+
+static inline struct fperf_page *fperf_head(const struct fperf_sim *sim, uint64_t folio)
+{
+	return fperf_pfn_page(&sim->mem, folio);
+}
+
+/* ---- the hooks as mm calls them: log, call, keep the ledger ---- */
+void fperf_rmap_map(struct fperf_sim *sim, const struct fperf_run *run, bool fork);
+void fperf_rmap_unmap(struct fperf_sim *sim, const struct fperf_run *run);
+void fperf_rmap_map_pmd(struct fperf_sim *sim, const struct fperf_run *run);
+void fperf_rmap_unmap_pmd(struct fperf_sim *sim, const struct fperf_run *run);
+void fperf_rmap_split_pmd(struct fperf_sim *sim, const struct fperf_run *run);
+void fperf_rmap_vma_split(struct fperf_sim *sim, struct fperf_vma *left, struct fperf_vma *right, uint64_t border);
+void fperf_rmap_vma_merge(struct fperf_sim *sim, struct fperf_vma *left, struct fperf_vma *right, uint64_t border);
+
+/* Part of a folio moved from one VMA of an mm to another (moved->vma). */
+void fperf_rmap_vma_move(struct fperf_sim *sim, struct fperf_vma *from, const struct fperf_run *moved);
+
+/* Replay one logged call (native): the same code path without mm around it. */
+void fperf_rmap_replay(struct fperf_sim *sim, const struct fperf_rmap_op *op, const int64_t *answers);
+
+/* Put a question of a consumer to the scheme and hold the answer against the truth. */
+enum fperf_answer fperf_ask(struct fperf_sim *sim, enum fperf_question question, const struct fperf_query *query,
+			    int64_t *value);
+
+#endif

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Swap entries: who holds a slot, and the page that came back while others still refer to it (the swap cache). */
+#include "mm/mm.h"
+
+int fperf_swap_slots(struct fperf_sim *sim, uint32_t nr, uint64_t *base)
+{
+	if (nr == 1 && sim->nr_free_swap) {
+		*base = sim->free_swap[--sim->nr_free_swap];
+		return 0;
+	}
+	if (sim->nr_swap + nr > sim->cap_swap) {
+		const uint64_t cap = (sim->cap_swap + nr) * 2;
+		struct fperf_swap_slot *const slots = realloc(sim->swap, cap * sizeof(*slots));
+		uint32_t *free_slots;
+
+		if (!slots)
+			return FPERF_ERR(NO_MEMORY);
+		sim->swap = slots;
+		free_slots = realloc(sim->free_swap, cap * sizeof(*free_slots));
+		if (!free_slots)
+			return FPERF_ERR(NO_MEMORY);
+		sim->free_swap = free_slots;
+		sim->cap_swap = cap;
+	}
+	*base = sim->nr_swap;
+	for (uint32_t i = 0; i < nr; i++)
+		sim->swap[sim->nr_swap++] = (struct fperf_swap_slot){ 0 };
+	return 0;
+}
+
+void fperf_swap_slots_settle(struct fperf_sim *sim, uint64_t base, uint32_t nr)
+{
+	for (uint64_t slot = base; slot < base + nr; slot++)
+		if (!sim->swap[slot].count)
+			sim->free_swap[sim->nr_free_swap++] = (uint32_t)slot;
+}
+
+void fperf_swap_dup(struct fperf_sim *sim, uint64_t slot)
+{
+	sim->swap[slot].count++;
+}
+
+static void swap_cache_drop(struct fperf_sim *sim, struct fperf_swap_slot *slot)
+{
+	const uint64_t pfn = slot->pfn;
+	enum fperf_cause before;
+
+	if (!pfn)
+		return;
+	slot->pfn = 0;
+	sim->folios[pfn].swap_slot = 0;
+	before = fperf_because(&sim->door, FPERF_CAUSE_FIXED);
+	fperf_folio_ref(sim, pfn, -1);
+	fperf_because(&sim->door, before);
+	fperf_folio_maybe_free(sim, pfn);
+}
+
+void fperf_swap_put(struct fperf_sim *sim, uint64_t slot)
+{
+	FPERF_BUG_ON(!sim->swap[slot].count);
+	if (--sim->swap[slot].count)
+		return;
+	swap_cache_drop(sim, &sim->swap[slot]);
+	sim->free_swap[sim->nr_free_swap++] = (uint32_t)slot;
+}
+
+bool fperf_swap_cached(const struct fperf_sim *sim, uint64_t folio)
+{
+	return sim->folios[folio].swap_slot;
+}
+
+int fperf_swap_in(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte, bool write)
+{
+	const uint64_t entry = *pte;
+	const uint64_t slot = fperf_pte_pfn(entry);
+	const uint32_t table = fperf_table_of(sim, pte);
+	uint64_t pfn = sim->swap[slot].pfn;
+	const bool fresh = !pfn;
+	struct fperf_run run;
+	bool exclusive;
+	int ret;
+
+	fperf_event_begin(&sim->door, FPERF_EV_SWAP_FAULT);
+	ret = fperf_anon_vma_prepare(sim, vma);
+	if (ret)
+		return ret;
+	if (fresh) {
+		ret = fperf_folio_alloc(sim, 0, &pfn);
+		if (ret)
+			return ret;
+		fperf_folio_set_anon_vma(sim, pfn, vma->anon_vma);
+		sim->folios[pfn].index = vma->pgoff + (vpn - vma->start);
+	} else {
+		fperf_folio_lookup_get(sim, pfn);
+	}
+	if (fresh && sim->swap[slot].count > 1) {
+		const enum fperf_cause before = fperf_because(&sim->door, FPERF_CAUSE_FIXED);
+
+		sim->swap[slot].pfn = pfn;
+		sim->folios[pfn].swap_slot = (uint32_t)slot + 1;
+		fperf_folio_ref(sim, pfn, 1);
+		fperf_because(&sim->door, before);
+		/* The root's tree holds every VMA that can still bring the page in. */
+		if (vma->anon_vma->root != vma->anon_vma)
+			fperf_folio_set_anon_vma(sim, pfn, vma->anon_vma->root);
+	}
+	exclusive = entry & FPERF_PTE_SWAP_EXCLUSIVE || (fresh && sim->swap[slot].count == 1);
+	run = fperf_run_at(sim, vma, pfn, 1, vpn, true, true);
+	run.flags |= fresh ? FPERF_RUN_NEW : FPERF_RUN_DONATED;
+	fperf_ptl_lock(sim, table);
+	fperf_charge_ptes(sim, FPERF_LOAD, pte, 1);
+	fperf_rmap_map(sim, &run, false);
+	if (exclusive)
+		fperf_exclusive_set(sim, pfn, 1);
+	*pte = fperf_pte(pfn, FPERF_PTE_PRESENT | FPERF_PTE_YOUNG |
+				      (exclusive && write && vma->flags & FPERF_VM_WRITE ?
+					       FPERF_PTE_WRITE | FPERF_PTE_DIRTY : 0));
+	fperf_charge_ptes(sim, FPERF_STORE, pte, 1);
+	fperf_ptl_unlock(sim, table);
+	sim->totals.swap_ins++;
+	fperf_swap_put(sim, slot);
+	if (write && !(*pte & FPERF_PTE_WRITE))
+		return FPERF_FAULT_WRITE_PROTECTED;
+	return 0;
+}

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: BSD-3-Clause
+from typing import Final
+
+NR_ERRORS: Final[int]
+
+class FperfError(ValueError):
+    code: int
+    name: str
+    rule: str
+    errno: int
+    index: int | None
+    def __init__(self, code: int, index: int | None = None) -> None: ...
+
+class FperfMemoryError(FperfError, MemoryError): ...
+
+def error_name(code: int) -> str: ...
+def error_rule(code: int) -> str: ...
+def error_errno(code: int) -> int: ...
+def raise_for(code: int, index: int | None = None) -> None: ...

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""From the words of the Python API to a simulation of the C library: one place that assembles its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from folio_perf._native import engine
+from folio_perf.geometry import FolioPolicy, Geometry
+from folio_perf.machine import Machine
+from folio_perf.profile import KernelProfile
+from folio_perf.scenario import OBJECT_KINDS, Scenario
+from folio_perf.schemes import SchemeSpec
+
+__all__ = ["new_simulation"]
+
+_PRESENCE: Mapping[str, int] = {"scan": engine.PRESENCE_SCAN, "oracle": engine.PRESENCE_ORACLE}
+_RECOUNT: Mapping[str, int] = {
+    "lazy": engine.RECOUNT_LAZY,
+    "eager": engine.RECOUNT_EAGER,
+    "eager_stop3": engine.RECOUNT_EAGER_STOP3,
+}
+
+
+def new_simulation(
+    scenario: Scenario,
+    *,
+    scheme: SchemeSpec,
+    kernel: KernelProfile,
+    backend: str,
+    geometry: Geometry | None = None,
+    machine: Machine | None = None,
+    folio: FolioPolicy | None = None,
+    truth: bool = True,
+    log_rmap: bool = False,
+    trace_accesses: bool = False,
+) -> engine.Simulation:
+    """Create the machine a scenario runs on, its file objects in place; no event has run.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        Gives objects, strictness, and a folio policy where `folio` is None.
+    scheme : SchemeSpec
+    kernel : KernelProfile
+    backend : str
+        ``count``, ``cache`` or ``native``.
+    geometry : Geometry, optional
+    machine : Machine, optional
+        Its cache levels; needed by the ``cache`` back end.
+    folio : FolioPolicy, optional
+        Default: the scenario's, else the default policy.
+    truth, log_rmap, trace_accesses : bool
+        Keep the ledger; log the calls that change struct pages; list all accesses.
+
+    Raises
+    ------
+    ValueError
+        If the pieces do not fit each other.
+    """
+    geometry = geometry or Geometry()
+    policy = folio or scenario.folio_policy or FolioPolicy.parse("default")
+    always, madvise = policy.orders(geometry)
+    if backend not in engine.names("backends"):
+        raise ValueError(f"back end {backend!r} must be one of {', '.join(engine.names('backends'))}")
+    if backend == "cache" and machine is None:
+        raise ValueError("the cache back end needs a machine")
+    if machine is not None and backend == "cache" and machine.line_bytes != geometry.line_bytes:
+        raise ValueError(
+            f"machine {machine.name!r} has lines of {machine.line_bytes} bytes, the geometry of {geometry.line_bytes}"
+        )
+    levels = machine.levels if machine is not None and backend == "cache" else ()
+    config: engine.SimulationConfig = {
+        "page_shift": geometry.page_shift,
+        "line_shift": geometry.line_shift,
+        "backend": engine.names("backends").index(backend),
+        "scheme": engine.names("schemes").index(scheme.name),
+        "presence": _PRESENCE[scheme.presence],
+        "recount": _RECOUNT[scheme.recount],
+        "truth": int(truth),
+        "strict": int(scenario.strict),
+        "log_rmap": int(log_rmap),
+        "trace_accesses": int(trace_accesses),
+        "cache": tuple((level.size_bytes, level.nr_ways) for level in levels),
+        "memory_bytes": geometry.memory_bytes,
+        "anon_orders_always": always,
+        "anon_orders_madvise": madvise,
+        "shmem_huge": policy.shmem_orders(geometry),
+        "profile": {name: int(getattr(kernel, name)) for name in engine.PROFILE_FIELDS},
+    }
+    simulation = engine.Simulation(config)
+    for each in scenario.objects:
+        simulation.add_object(OBJECT_KINDS.index(each.kind), each.nr_pages, order=each.order, warm=each.warm)
+    return simulation

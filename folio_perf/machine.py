@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""CPU descriptions: cache geometry and what an access costs at each level, each number with its source.
+
+A machine is data. `load_machine` reads one of the files that ship in ``machines/`` or any other TOML file of the same
+form; the form is described at the head of ``machines/generic-x86-64.toml``.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["DEFAULT_MACHINE", "CacheLevel", "Machine", "Price", "Prices", "load_machine", "machine_names"]
+
+DEFAULT_MACHINE = "generic-x86-64"
+SCHEMA = 1
+MAX_CACHE_LEVELS = 4
+"""FPERF_MAX_CACHE_LEVELS of csrc/core/fperf_abi.h."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What one access costs, and who says so.
+
+    Parameters
+    ----------
+    ns : float or None
+        Nanoseconds; None if nobody published or measured it, which makes every total that needs it unknown.
+    formula : str
+        Arithmetic that gives `ns`: the published quantities, in ns, cycles, GHz, bytes and GB/s.
+    source : str
+        Who published the quantities, where and when.
+    """
+
+    ns: float | None
+    formula: str
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.ns is not None:
+            if type(self.ns) not in (int, float):
+                raise ValueError(f"ns {self.ns!r} must be a number, or None if unknown")
+            if not 0 < self.ns < 1e9:
+                raise ValueError(f"ns {self.ns!r} must be positive and below one second")
+            if not self.source:
+                raise ValueError(f"a price of {self.ns} ns must name its source")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """Prices of one level: three kinds of access, each alone (dependent) and within a stream of consecutive lines."""
+
+    load_dependent: Price
+    load_streaming: Price
+    store_dependent: Price
+    store_streaming: Price
+    rmw_dependent: Price
+    rmw_streaming: Price
+
+
+PRICE_NAMES: tuple[str, ...] = tuple(field.name for field in fields(Prices))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheLevel:
+    """One level of a cache hierarchy, as the machine file states it.
+
+    Parameters
+    ----------
+    name : str
+        ``l1`` to ``l4``, in order.
+    size_bytes, nr_ways : int
+        Capacity and associativity; the number of sets follows from the line size.
+    prices : Prices
+        What an access costs that this level serves.
+    source : str
+        Where the geometry comes from.
+    """
+
+    name: str
+    size_bytes: int
+    nr_ways: int
+    prices: Prices
+    source: str
+
+    def __post_init__(self) -> None:
+        for field in ("size_bytes", "nr_ways"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
+                raise ValueError(f"cache {self.name}: {field} {value!r} must be a positive int")
+        if not self.source:
+            raise ValueError(f"cache {self.name}: the geometry must name its source")
+
+    @property
+    def load_ns(self) -> float | None:
+        """Latency of a dependent load in ns."""
+        return self.prices.load_dependent.ns
+
+    @property
+    def stream_ns(self) -> float | None:
+        """Time per load in a stream, in ns."""
+        return self.prices.load_streaming.ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A CPU: cache levels from the core outwards, then memory.
+
+    Parameters
+    ----------
+    name, description : str
+    line_bytes : int
+        Cache line, 64 or 128.
+    levels : tuple of CacheLevel
+        One to four levels, named l1, l2, ... in order.
+    dram : Prices
+        What an access costs that no level serves.
+
+    Raises
+    ------
+    ValueError
+        If the machine cannot exist; the message names the value and the rule.
+    """
+
+    name: str
+    description: str
+    line_bytes: int
+    levels: tuple[CacheLevel, ...]
+    dram: Prices
+
+    def __post_init__(self) -> None:
+        if self.line_bytes not in (64, 128):
+            raise ValueError(f"machine {self.name}: line_bytes {self.line_bytes!r} must be 64 or 128")
+        if not 1 <= len(self.levels) <= MAX_CACHE_LEVELS:
+            raise ValueError(
+                f"machine {self.name}: {len(self.levels)} cache levels; there must be 1 to {MAX_CACHE_LEVELS}"
+            )
+        for number, level in enumerate(self.levels, start=1):
+            if level.name != f"l{number}":
+                raise ValueError(
+                    f"machine {self.name}: cache level {number} is named {level.name!r}, must be 'l{number}'"
+                )
+            if level.size_bytes % (level.nr_ways * self.line_bytes):
+                raise ValueError(
+                    f"machine {self.name}: {level.name} of {level.size_bytes} bytes is not a whole number of sets of"
+                    f" {level.nr_ways} ways x {self.line_bytes} bytes"
+                )
+
+    def nr_sets(self, level: CacheLevel) -> int:
+        """Count the sets of one level."""
+        return level.size_bytes // (level.nr_ways * self.line_bytes)
+
+
+def machine_names() -> tuple[str, ...]:
+    """Names of the machines that ship, sorted."""
+    return tuple(
+        sorted(entry.name[: -len(".toml")] for entry in _directory().iterdir() if entry.name.endswith(".toml"))
+    )
+
+
+def load_machine(name_or_path: str | os.PathLike[str]) -> Machine:
+    """Read a machine.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        One of `machine_names`, or the path of a TOML file (it ends in ``.toml``).
+
+    Raises
+    ------
+    ValueError
+        If there is no machine of that name (the message lists them), or the file breaks a rule (the message names it).
+    OSError
+        If the file cannot be read.
+    """
+    text = os.fspath(name_or_path)
+    if text in machine_names():
+        return _parse(_directory().joinpath(f"{text}.toml").read_bytes(), f"{text}.toml")
+    if not isinstance(name_or_path, str) or text.endswith(".toml"):
+        return _parse(Path(text).read_bytes(), text)
+    raise ValueError(
+        f"no machine named {text!r}; there are {', '.join(machine_names())}, or give the path of a .toml file"
+    )
+
+
+def _directory() -> Traversable:
+    return resources.files("folio_perf").joinpath("machines")
+
+
+def _parse(content: bytes, where: str) -> Machine:
+    try:
+        return _machine(tomllib.loads(content.decode()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{where}: not a TOML file: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _machine(table: Mapping[str, Any]) -> Machine:
+    _check_keys(table, "the file", {"schema", "name", "description", "line_bytes", "source", "level", "dram"})
+    if table["schema"] != SCHEMA:
+        raise ValueError(f"schema {table['schema']!r} must be {SCHEMA}")
+    sources = {}
+    for key, source in _table(table["source"], "source").items():
+        _check_keys(_table(source, f"source.{key}"), f"source.{key}", {"title", "url", "date"})
+        sources[key] = f"{source['title']}, {source['date']}, {source['url']}"
+    levels = table["level"]
+    if not isinstance(levels, list):
+        raise ValueError("'level' must be an array of tables: [[level]]")
+    return Machine(
+        name=_text(table, "name"),
+        description=_text(table, "description"),
+        line_bytes=table["line_bytes"],
+        levels=tuple(_level(_table(level, "level"), sources) for level in levels),
+        dram=_prices(_table(table["dram"], "dram"), "dram", sources),
+    )
+
+
+def _level(table: Mapping[str, Any], sources: Mapping[str, str]) -> CacheLevel:
+    geometry = {"name", "size_bytes", "nr_ways", "source"}
+    _check_keys(table, f"level {table.get('name', '?')}", geometry | set(PRICE_NAMES))
+    name = _text(table, "name")
+    return CacheLevel(
+        name=name,
+        size_bytes=table["size_bytes"],
+        nr_ways=table["nr_ways"],
+        source=_text(table, "source"),
+        prices=_prices({key: table[key] for key in PRICE_NAMES}, name, sources),
+    )
+
+
+def _prices(table: Mapping[str, Any], where: str, sources: Mapping[str, str]) -> Prices:
+    _check_keys(table, where, set(PRICE_NAMES))
+    return Prices(
+        **{key: _price(_table(table[key], f"{where}.{key}"), f"{where}.{key}", sources) for key in PRICE_NAMES}
+    )
+
+
+def _price(table: Mapping[str, Any], where: str, sources: Mapping[str, str]) -> Price:
+    if table.get("ns") == "unknown":
+        _check_keys(table, where, {"ns"})
+        return Price(ns=None, formula="", source="")
+    _check_keys(table, where, {"ns", "formula", "source"})
+    keys = table["source"]
+    if not isinstance(keys, list) or not keys:
+        raise ValueError(f"{where}: source {keys!r} must be a list of keys of [source]")
+    for key in keys:
+        if key not in sources:
+            raise ValueError(f"{where}: there is no [source.{key}]")
+    try:
+        return Price(ns=table["ns"], formula=_text(table, "formula"), source="; ".join(sources[key] for key in keys))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _check_keys(table: Mapping[str, Any], where: str, expected: Iterable[str]) -> None:
+    expected = set(expected)
+    missing, extra = sorted(expected - set(table)), sorted(set(table) - expected)
+    if missing:
+        raise ValueError(f"{where} lacks {', '.join(map(repr, missing))}")
+    if extra:
+        raise ValueError(f"{where} has {', '.join(map(repr, extra))}, which means nothing here")
+
+
+def _table(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} must be a table, not {value!r}")
+    return value
+
+
+def _text(table: Mapping[str, Any], key: str) -> str:
+    value = table[key]
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{key} {value!r} must be a non-empty string")
+    return value

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Machine files: what ships, and what a broken file is told."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+from csrc_names import constant
+
+from folio_perf.machine import (
+    DEFAULT_MACHINE,
+    MAX_CACHE_LEVELS,
+    PRICE_NAMES,
+    CacheLevel,
+    Machine,
+    Price,
+    Prices,
+    load_machine,
+    machine_names,
+)
+
+SHIPPED = Path(__file__).resolve().parents[1] / "folio_perf" / "machines"
+_OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+
+
+def evaluate(formula: str) -> float:
+    """Value of plain arithmetic, and nothing else."""
+
+    def value(node: ast.expr) -> float:
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+            return float(node.value)
+        assert isinstance(node, ast.BinOp), f"{formula!r} is not arithmetic"
+        return float(_OPERATORS[type(node.op)](value(node.left), value(node.right)))
+
+    return value(ast.parse(formula, mode="eval").body)
+
+
+def all_prices(machine: Machine) -> list[tuple[str, Price]]:
+    groups = [(level.name, level.prices) for level in machine.levels] + [("dram", machine.dram)]
+    return [(f"{name}.{key}", getattr(prices, key)) for name, prices in groups for key in PRICE_NAMES]
+
+
+def test_default_machine() -> None:
+    machine = load_machine(DEFAULT_MACHINE)
+    assert machine.line_bytes == 64
+    assert [(level.size_bytes, level.nr_ways) for level in machine.levels] == [
+        (32 << 10, 8),
+        (1 << 20, 16),
+        (32 << 20, 16),
+    ]
+    assert [machine.nr_sets(level) for level in machine.levels] == [64, 1024, 32768]
+    assert machine.levels[0].load_ns == 1.6
+    assert machine.levels[2].stream_ns == 2.67
+
+
+@pytest.mark.parametrize("name", machine_names())
+def test_every_price_follows_from_its_source(name: str) -> None:
+    for where, price in all_prices(load_machine(name)):
+        assert price.ns is not None, where
+        assert price.ns == pytest.approx(evaluate(price.formula), rel=0.005), where
+        assert re.search(r"https?://", price.source), where
+
+
+@pytest.mark.parametrize("name", machine_names())
+def test_prices_grow_outwards(name: str) -> None:
+    machine = load_machine(name)
+    for key in PRICE_NAMES:
+        prices = [getattr(level.prices, key).ns for level in machine.levels] + [getattr(machine.dram, key).ns]
+        assert prices == sorted(prices), key
+    for _, prices_of_level in [(level.name, level.prices) for level in machine.levels] + [("dram", machine.dram)]:
+        for access in ("load", "store", "rmw"):
+            assert (
+                getattr(prices_of_level, f"{access}_streaming").ns <= getattr(prices_of_level, f"{access}_dependent").ns
+            )
+
+
+def test_limit_is_that_of_the_engine() -> None:
+    assert constant("FPERF_MAX_CACHE_LEVELS") == MAX_CACHE_LEVELS
+
+
+def test_machine_is_a_value() -> None:
+    machine = load_machine(DEFAULT_MACHINE)
+    assert pickle.loads(pickle.dumps(machine)) == machine
+    assert hash(machine) == hash(load_machine(DEFAULT_MACHINE))
+
+
+def test_unknown_machine() -> None:
+    with pytest.raises(ValueError, match=f"no machine named 'pdp-11'; there are .*{DEFAULT_MACHINE}.*path of a .toml"):
+        load_machine("pdp-11")
+
+
+def test_own_machine_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        (SHIPPED / f"{DEFAULT_MACHINE}.toml").read_text().replace(f'name = "{DEFAULT_MACHINE}"', 'name = "mine"')
+    )
+    assert load_machine(path).name == load_machine(str(path)).name == "mine"
+    with pytest.raises(OSError, match=r"none\.toml"):
+        load_machine(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        ("schema = 1", "schema = 2", "schema 2 must be 1"),
+        ("schema = 1", "", "the file lacks 'schema'"),
+        ("schema = 1", "schema = 1\ncolour = 3", "the file has 'colour', which means nothing here"),
+        ("line_bytes = 64", "line_bytes = 32", "line_bytes 32 must be 64 or 128"),
+        ('name = "l2"', 'name = "l3"', "cache level 2 is named 'l3', must be 'l2'"),
+        ("nr_ways = 8", "nr_ways = 7", "l1 of 32768 bytes is not a whole number of sets of 7 ways x 64 bytes"),
+        ("nr_ways = 8", "nr_ways = 0", "nr_ways 0 must be a positive int"),
+        ("size_bytes = 32768", "size_bytes = -1", "size_bytes -1 must be a positive int"),
+        ("size_bytes = 32768", 'size_bytes = "32K"', "size_bytes '32K' must be a positive int"),
+        ("{ ns = 1.6,", "{ ns = 0.0,", "l1.load_dependent: ns 0.0 must be positive"),
+        ("{ ns = 1.6,", "{ ns = -1.6,", "ns -1.6 must be positive"),
+        ("{ ns = 1.6,", "{ ns = nan,", "ns nan must be positive"),
+        ("{ ns = 1.6,", '{ ns = "fast",', "ns 'fast' must be a number"),
+        ("{ ns = 1.6,", "{ ns = true,", "ns True must be a number"),
+        ("{ ns = 1.6,", "{ cost = 1.6,", "l1.load_dependent lacks 'ns'"),
+        ('source = ["mlc"]', 'source = ["folklore"]', "dram.load_dependent: there is no .source.folklore."),
+        ('source = ["mlc"]', "source = []", "dram.load_dependent: source .. must be a list"),
+        ("load_dependent = {", "load_late = {", "level l1 lacks 'load_dependent'"),
+        ("\n[dram]", "\n[ram]", "the file lacks 'dram'"),
+        ('date = "2023-04-13"', "", "source.mlc lacks 'date'"),
+        ("schema = 1", "schema = ", "not a TOML file"),
+    ],
+)
+def test_broken_machine_file(tmp_path: Path, old: str, new: str, rule: str) -> None:
+    text = (SHIPPED / f"{DEFAULT_MACHINE}.toml").read_text()
+    assert old in text
+    path = tmp_path / "broken.toml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=rule) as caught:
+        load_machine(path)
+    assert str(path) in str(caught.value)
+
+
+def test_not_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "binary.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="not a TOML file"):
+        load_machine(path)
+
+
+def test_unknown_price(tmp_path: Path) -> None:
+    text = (SHIPPED / f"{DEFAULT_MACHINE}.toml").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("rmw_streaming") and "12.0" in line)
+    path = tmp_path / "partial.toml"
+    path.write_text(text.replace(line, 'rmw_streaming = { ns = "unknown" }'))
+    assert load_machine(path).dram.rmw_streaming == Price(ns=None, formula="", source="")
+
+
+def test_a_price_needs_a_source() -> None:
+    with pytest.raises(ValueError, match=r"a price of 2\.0 ns must name its source"):
+        Price(ns=2.0, formula="2", source="")
+
+
+@pytest.mark.parametrize("nr_levels", [0, 5])
+def test_number_of_levels(nr_levels: int) -> None:
+    price = Price(ns=1.0, formula="1", source="test")
+    prices = Prices(**dict.fromkeys(PRICE_NAMES, price))
+    levels = tuple(
+        CacheLevel(name=f"l{number}", size_bytes=4096, nr_ways=1, prices=prices, source="test")
+        for number in range(1, nr_levels + 1)
+    )
+    with pytest.raises(ValueError, match=f"machine m: {nr_levels} cache levels; there must be 1 to 4"):
+        Machine(name="m", description="d", line_bytes=64, levels=levels, dram=prices)
