@@ -119,7 +119,8 @@ ctest: $(TESTS_release)
 asan: $(TESTS_asan) build/c/asan/tests/run_scenarios ext
 	$(call run_tests,$(TESTS_asan))
 	@$(BIN)/python tools/dump_scenarios.py build/scenarios
-	build/c/asan/tests/run_scenarios build/scenarios/*.events
+	@echo build/c/asan/tests/run_scenarios
+	@build/c/asan/tests/run_scenarios build/scenarios/*.events
 
 valgrind: $(TESTS_release)
 	@command -v valgrind >/dev/null || { echo 'folio_perf: no valgrind; on Debian: apt install valgrind' >&2; exit 1; }

@@ -9,7 +9,7 @@ FPERF_NOT_SOURCES := csrc/tests/*.c
 FPERF_BACKENDS := count cache native
 FPERF_PER_BACKEND := csrc/mm/*.c csrc/consumer/*.c csrc/scheme/*.c csrc/engine/run.c
 
-FPERF_CFLAGS := -std=c11 -O2 -g -fno-strict-aliasing -fPIC -Icsrc -D_GNU_SOURCE -Wall -Wextra -pthread
+FPERF_CFLAGS := -std=c11 -O3 -g -fno-strict-aliasing -fPIC -Icsrc -D_GNU_SOURCE -Wall -Wextra -pthread
 
 # The baseline of every x86-64 machine since 2009; elsewhere the compiler's own baseline.
 FPERF_CFLAGS_X86_64 := -march=x86-64-v2

@@ -4,8 +4,9 @@
 
     dump_scenarios.py DIRECTORY
 
-Every scenario once per kernel profile at 4 KiB pages, and once at 16 and 64 KiB. struct file_header of run_scenarios.c
-is the format: header, objects, events.
+Every scenario once per kernel profile at 4 KiB pages and once at 16 and 64 KiB, unless it has so many processes that
+the large tables of those make it slow; every trace once. struct file_header of run_scenarios.c is the format: header,
+objects, events.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from folio_perf._native.engine import EVENT_DTYPE, OBJECT_DTYPE, PROFILE_DTYPE, 
 from folio_perf.geometry import FolioPolicy, Geometry
 from folio_perf.profile import DEFAULT_KERNEL, KernelProfile, load_profile, profile_names
 from folio_perf.scenario import OBJECT_KINDS, Scenario, load_scenario, scenario_names
+from folio_perf.traces import load_trace, trace_names
+
+MANY_PROCESSES = 100
 
 HEADER_DTYPE = np.dtype(
     [
@@ -67,9 +71,14 @@ def main() -> int:
     axes = [("4K", kernel) for kernel in profile_names()] + [("16K", DEFAULT_KERNEL), ("64K", DEFAULT_KERNEL)]
     for page_size, kernel in axes:
         geometry = Geometry.from_text(page_size, memory="16G")
-        for name in scenario_names():
-            path = directory / f"{name}-{page_size}-{kernel}.events"
-            path.write_bytes(dump(load_scenario(name, geometry), geometry, load_profile(kernel)))
+        scenarios = [load_scenario(name, geometry) for name in scenario_names()]
+        if page_size != "4K":
+            scenarios = [scenario for scenario in scenarios if len(scenario.processes) < MANY_PROCESSES]
+        elif kernel == DEFAULT_KERNEL:
+            scenarios += [load_trace(name).to_scenario(geometry) for name in trace_names()]
+        for scenario in scenarios:
+            path = directory / f"{scenario.name}-{page_size}-{kernel}.events"
+            path.write_bytes(dump(scenario, geometry, load_profile(kernel)))
     return 0
 
 

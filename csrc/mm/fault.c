@@ -64,14 +64,6 @@ static int anon_pmd_fault(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t
 	return 0;
 }
 
-static bool all_none(const uint64_t *pte, uint32_t nr)
-{
-	for (uint32_t i = 0; i < nr; i++)
-		if (pte[i])
-			return false;
-	return true;
-}
-
 /* Largest order that policy, VMA and empty entries allow around vpn; alloc_anon_folio(). */
 static uint32_t anon_order(const struct fperf_sim *sim, const struct fperf_vma *vma, uint64_t vpn, const uint64_t *table)
 {
@@ -82,7 +74,7 @@ static uint32_t anon_order(const struct fperf_sim *sim, const struct fperf_vma *
 		const uint64_t base = vpn >> order << order;
 
 		if (base >= vma->start && base + (1ull << order) <= vma->end &&
-		    all_none(table + fperf_pte_index(sim, base), 1u << order))
+		    fperf_nr_none(table + fperf_pte_index(sim, base), 1u << order) == 1u << order)
 			return order;
 		orders &= ~(1ull << order);
 	}
@@ -173,6 +165,7 @@ uint64_t fperf_mapped_extent(struct fperf_sim *sim, struct fperf_mm *mm, uint64_
 		uint64_t *const pmd = fperf_pmd_peek(sim, mm, vpn + nr);
 		uint64_t left = sim->entries - fperf_pte_index(sim, vpn + nr);
 		uint64_t *pte;
+		uint32_t run;
 
 		if (left > max - nr)
 			left = max - nr;
@@ -186,9 +179,12 @@ uint64_t fperf_mapped_extent(struct fperf_sim *sim, struct fperf_mm *mm, uint64_
 			continue;
 		}
 		pte = fperf_table(&sim->mem, fperf_pmd_table(*pmd)) + fperf_pte_index(sim, vpn + nr);
-		for (; left && (*pte & need) == need; left--, nr++)
-			*pte++ |= seen;
-		if (left)
+		run = fperf_nr_with(pte, (uint32_t)left, need);
+		/* Hardware sets the bits where they are not set; a fresh mapping has them. */
+		for (uint32_t i = fperf_nr_with(pte, run, seen); i < run; i++)
+			pte[i] |= seen;
+		nr += run;
+		if (run < left)
 			break;
 	}
 	return nr;
@@ -230,8 +226,8 @@ int fperf_wp_copy(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, ui
 }
 
 /*
- * The mapper may write in place. `moved`: the page was found to be its own, so it becomes exclusive and its anon_vma the
- * VMA's own (page_move_anon_rmap()).
+ * The mapper may write in place. `moved`: the page was found to be its own, so it becomes exclusive, and its anon_vma the
+ * VMA's own (folio_move_anon_rmap()) unless it is part of a larger folio, which other VMAs of this mm may map too.
  */
 void fperf_wp_reuse(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t *entry, uint64_t page_pfn, bool moved)
 {
@@ -240,13 +236,14 @@ void fperf_wp_reuse(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t *entr
 
 	sim->totals.cow_reuses++;
 	fperf_ptl_lock(sim, table);
-	if (moved) {
+	if (moved && (*entry & FPERF_PTE_LEAF || !fperf_folio_order(sim, page_pfn))) {
 		if (sim->folios[folio].anon_vma != vma->anon_vma)
 			fperf_folio_set_anon_vma(sim, folio, vma->anon_vma);
 		fperf_touch(&sim->door, FPERF_FIELD_MAPPING, FPERF_STORE,
 			    fperf_arena_offset(&sim->mem, &fperf_head(sim, folio)->mapping));
-		fperf_exclusive_set(sim, page_pfn, 1);
 	}
+	if (moved)
+		fperf_exclusive_set(sim, page_pfn, 1);
 	*entry |= FPERF_PTE_WRITE | FPERF_PTE_DIRTY | FPERF_PTE_YOUNG;
 	if (*entry & FPERF_PTE_LEAF)
 		fperf_charge_pmd(sim, FPERF_STORE, entry);

@@ -43,6 +43,7 @@ static void map_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 {
 	struct fperf_run run = fperf_run_at(sim, vma, pfn, nr, vpn, sim->prof.batch_file_fault,
 					    sim->prof.batch_file_fault_refs);
+	const uint64_t flags = FPERF_PTE_PRESENT | FPERF_PTE_YOUNG | protection(vma, write);
 
 	if (donated)
 		run.flags |= FPERF_RUN_DONATED;
@@ -50,7 +51,7 @@ static void map_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 	if (run.order)
 		vma->mm->has_large = true;
 	for (uint32_t i = 0; i < nr; i++)
-		pte[i] = fperf_pte(pfn + i, FPERF_PTE_PRESENT | FPERF_PTE_YOUNG | protection(vma, write));
+		pte[i] = fperf_pte(pfn + i, flags);
 	fperf_charge_ptes(sim, FPERF_STORE, pte, nr);
 }
 
@@ -103,10 +104,8 @@ static int map_around(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn
 			past = vma->start + (vma->object->nr_pages - vma->pgoff);
 		fperf_folio_lookup_get(sim, folio);
 		while (at < past) {
-			uint32_t nr = 0;
+			uint32_t nr = fperf_nr_none(&ptes[at - from], (uint32_t)(past - at));
 
-			while (at + nr < past && !ptes[at + nr - from])
-				nr++;
 			if (nr) {
 				map_ptes(sim, vma, at, &ptes[at - from], pfn, nr, false, donate);
 				donate = false;

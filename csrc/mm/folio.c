@@ -242,16 +242,21 @@ void fperf_folio_set_anon_vma(struct fperf_sim *sim, uint64_t folio, struct fper
 		anon_vma->nr_leaked += f->leaked;
 }
 
-void fperf_folio_split_file(struct fperf_sim *sim, uint64_t folio)
+bool fperf_folio_split_file(struct fperf_sim *sim, uint64_t folio)
 {
 	struct fperf_folio const was = sim->folios[folio];
 	const uint32_t order = fperf_folio_order(sim, folio);
+	enum fperf_cause before;
 
 	FPERF_BUG_ON(was.anon || fperf_truth_mappings(sim, folio));
+	/* The freeze: with any reference beyond the cache's own, a stale count's included, the split fails. */
+	if (fperf_head(sim, folio)->refcount != 1 << order)
+		return false;
+	before = fperf_because(&sim->door, FPERF_CAUSE_FIXED);
+	fperf_folio_ref(sim, folio, -(1 << order));
+	fperf_because(&sim->door, before);
 	log_op(sim, FPERF_HOOK_FOLIO_FREE, folio, order);
 	fperf_folio_release(sim, folio, order);
-	if (was.leaked)
-		sim->totals.leaked_pages -= 1ull << order;
 	sim->totals.folios_live += (1ull << order) - 1;
 	memset(&sim->page_order[folio], 0, 1ull << order);
 	for (uint64_t i = 0; i < 1ull << order; i++) {
@@ -260,4 +265,5 @@ void fperf_folio_split_file(struct fperf_sim *sim, uint64_t folio)
 		log_op(sim, FPERF_HOOK_FOLIO_INIT, folio + i, 0);
 		fperf_folio_prepare(sim, folio + i, 0);
 	}
+	return true;
 }

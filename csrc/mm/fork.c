@@ -52,12 +52,15 @@ static void copy_ptes(struct fperf_sim *sim, struct fperf_vma *src, struct fperf
 		uint64_t keep = ~(uint64_t)FPERF_PTE_YOUNG;
 
 		batch = 1;
-		if (!entry)
+		if (!entry) {
+			batch = fperf_nr_none(&from[i], nr - i);
 			continue;
+		}
 		if ((entry & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) == FPERF_PTE_PRESENT) {
 			const uint64_t pfn = fperf_pte_pfn(entry);
 			struct fperf_run run;
 
+			fperf_charge_page_folio(sim, pfn);
 			batch = fperf_pte_batch(sim, &from[i], nr - i);
 			run = fperf_run_at(sim, dst, pfn, batch, vpn + i, batched, batched);
 			if (run.flags & FPERF_RUN_ANON)

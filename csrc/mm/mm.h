@@ -23,8 +23,8 @@ void fperf_folio_lookup_get(struct fperf_sim *sim, uint64_t folio);
 void fperf_folio_lookup_put(struct fperf_sim *sim, uint64_t folio);
 int32_t fperf_folio_load_refs(struct fperf_sim *sim, uint64_t folio);
 void fperf_folio_set_anon_vma(struct fperf_sim *sim, uint64_t folio, struct fperf_anon_vma *anon_vma);
-/* An unmapped file folio becomes 2^order order-0 folios in the page cache. */
-void fperf_folio_split_file(struct fperf_sim *sim, uint64_t folio);
+/* An unmapped file folio becomes 2^order order-0 folios in the page cache; false: somebody still refers to it. */
+bool fperf_folio_split_file(struct fperf_sim *sim, uint64_t folio);
 
 static inline uint64_t fperf_folio_head(const struct fperf_sim *sim, uint64_t pfn)
 {
@@ -132,8 +132,18 @@ static inline uint32_t fperf_table_of(const struct fperf_sim *sim, const uint64_
 	return (uint32_t)((uint64_t)((const char *)entry - sim->mem.tables) >> sim->mem.page_shift);
 }
 
+/* page_folio(): from an entry to the head, by way of the page's own line. */
+static inline void fperf_charge_page_folio(struct fperf_sim *sim, uint64_t pfn)
+{
+	fperf_touch(&sim->door, FPERF_FIELD_COMPOUND_HEAD, FPERF_LOAD,
+		    fperf_arena_offset(&sim->mem, &fperf_pfn_page(&sim->mem, pfn)->compound_head));
+}
+
 /* Length of the run of entries, from pte on and at most max, that map consecutive pages of one folio alike. */
 uint32_t fperf_pte_batch(const struct fperf_sim *sim, const uint64_t *pte, uint32_t max);
+/* How many entries from pte on, at most max, are none; have all bits of `need`. */
+uint32_t fperf_nr_none(const uint64_t *pte, uint32_t max);
+uint32_t fperf_nr_with(const uint64_t *pte, uint32_t max, uint64_t need);
 
 /* ---- vma.c ---- */
 struct fperf_mm *fperf_mm_create(struct fperf_sim *sim);

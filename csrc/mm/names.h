@@ -55,6 +55,8 @@
 #define fperf_mprotect FPERF_FN(fperf_mprotect)
 #define fperf_mremap FPERF_FN(fperf_mremap)
 #define fperf_munmap FPERF_FN(fperf_munmap)
+#define fperf_nr_none FPERF_FN(fperf_nr_none)
+#define fperf_nr_with FPERF_FN(fperf_nr_with)
 #define fperf_object_create FPERF_FN(fperf_object_create)
 #define fperf_object_destroy_all FPERF_FN(fperf_object_destroy_all)
 #define fperf_pagecache_add FPERF_FN(fperf_pagecache_add)

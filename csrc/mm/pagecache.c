@@ -139,6 +139,7 @@ void fperf_pagecache_remove(struct fperf_sim *sim, uint64_t folio)
 
 	for (uint64_t i = 0; i < nr; i++)
 		f->object->pfns[f->index + i] = 0;
+	f->object = NULL;
 	fperf_folio_ref(sim, folio, -(int32_t)nr);
 	fperf_because(&sim->door, before);
 	fperf_folio_maybe_free(sim, folio);
@@ -193,7 +194,10 @@ int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t 
 
 			if (ret)
 				return ret;
-			fperf_folio_split_file(sim, folio);
+			if (!fperf_folio_split_file(sim, folio)) {
+				i += (1ull << fperf_folio_order(sim, folio)) - (pfn - folio) - 1;
+				continue;
+			}
 			folio = pfn;
 		}
 		fperf_pagecache_remove(sim, folio);

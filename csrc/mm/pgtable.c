@@ -78,18 +78,66 @@ uint32_t fperf_pte_table_alloc(struct fperf_sim *sim, uint64_t *pmd)
 	return table;
 }
 
+/*
+ * Entries are looked at in blocks of eight without a branch inside, which the compiler turns into vector code; the last
+ * block is gone through one by one.
+ */
+enum { BLOCK = 8 };
+
 uint32_t fperf_pte_batch(const struct fperf_sim *sim, const uint64_t *pte, uint32_t max)
 {
 	const uint64_t entry = *pte;
 	const uint64_t pfn = fperf_pte_pfn(entry);
-	const uint32_t order = fperf_folio_order(sim, pfn);
-	const uint64_t left = fperf_folio_head(sim, pfn) + (1ull << order) - pfn;
-	const uint64_t alike = FPERF_PTE_PRESENT | FPERF_PTE_WRITE | FPERF_PTE_ZERO;
+	const uint64_t left = fperf_folio_head(sim, pfn) + (1ull << fperf_folio_order(sim, pfn)) - pfn;
+	const uint64_t alike = ~(uint64_t)(FPERF_PTE_YOUNG | FPERF_PTE_DIRTY | FPERF_PTE_SCHEME);
+	const uint64_t step = 1ull << FPERF_PTE_SHIFT;
 	uint32_t nr = 1;
 
 	if (left < max)
 		max = (uint32_t)left;
-	while (nr < max && fperf_pte_pfn(pte[nr]) == pfn + nr && !((pte[nr] ^ entry) & alike))
+	for (; nr + BLOCK <= max; nr += BLOCK) {
+		uint64_t differ = 0;
+
+		for (uint32_t i = 0; i < BLOCK; i++)
+			differ |= (pte[nr + i] ^ (entry + (nr + i) * step)) & alike;
+		if (differ)
+			break;
+	}
+	while (nr < max && !((pte[nr] ^ (entry + nr * step)) & alike))
+		nr++;
+	return nr;
+}
+
+uint32_t fperf_nr_none(const uint64_t *pte, uint32_t max)
+{
+	uint32_t nr = 0;
+
+	for (; nr + BLOCK <= max; nr += BLOCK) {
+		uint64_t any = 0;
+
+		for (uint32_t i = 0; i < BLOCK; i++)
+			any |= pte[nr + i];
+		if (any)
+			break;
+	}
+	while (nr < max && !pte[nr])
+		nr++;
+	return nr;
+}
+
+uint32_t fperf_nr_with(const uint64_t *pte, uint32_t max, uint64_t need)
+{
+	uint32_t nr = 0;
+
+	for (; nr + BLOCK <= max; nr += BLOCK) {
+		uint64_t all = need;
+
+		for (uint32_t i = 0; i < BLOCK; i++)
+			all &= pte[nr + i];
+		if (all != need)
+			break;
+	}
+	while (nr < max && (pte[nr] & need) == need)
 		nr++;
 	return nr;
 }

@@ -190,6 +190,15 @@ void fperf_rmap_replay(struct fperf_sim *sim, const struct fperf_rmap_op *op, co
 	sim->replay = NULL;
 }
 
+/* A presence test has read the entries of [from, to). */
+static void read_entries(struct fperf_sim *sim, const uint64_t *from, const uint64_t *to)
+{
+	if (to == from)
+		return;
+	fperf_charge_ptes(sim, FPERF_LOAD, from, (uint64_t)(to - from));
+	sim->door.stats->pte_reads += (uint64_t)(to - from);
+}
+
 bool fperf_presence(struct fperf_sim *sim, uint64_t folio, uint32_t order, struct fperf_vma *vma, uint32_t skip,
 		    uint32_t nr_skip)
 {
@@ -224,20 +233,22 @@ bool fperf_presence(struct fperf_sim *sim, uint64_t folio, uint32_t order, struc
 		}
 		/* Ascending, entry by entry, until the first hit; the entries of the run itself are known. */
 		run = pte = &fperf_table(&sim->mem, fperf_pmd_table(*pmd))[fperf_pte_index(sim, vpn + i)];
-		for (; i < stop && !found; i++, pte++) {
+		while (i < stop && !found) {
 			if (first + i - skip < nr_skip) {
-				if (pte != run)
-					fperf_charge_ptes(sim, FPERF_LOAD, run, (uint64_t)(pte - run));
-				sim->door.stats->pte_reads += (uint64_t)(pte - run);
-				run = pte + 1;
+				const uint32_t known = skip + nr_skip - (first + i);
+				const uint32_t jump = known < stop - i ? known : stop - i;
+
+				read_entries(sim, run, pte);
+				i += jump;
+				run = pte += jump;
 				continue;
 			}
 			found = (*pte & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) == FPERF_PTE_PRESENT &&
 				fperf_pte_pfn(*pte) == folio + first + i;
+			i++;
+			pte++;
 		}
-		if (pte != run)
-			fperf_charge_ptes(sim, FPERF_LOAD, run, (uint64_t)(pte - run));
-		sim->door.stats->pte_reads += (uint64_t)(pte - run);
+		read_entries(sim, run, pte);
 	}
 	fperf_because(&sim->door, before);
 	fperf_log_answer(sim, found);
@@ -265,7 +276,8 @@ enum fperf_answer fperf_ask(struct fperf_sim *sim, enum fperf_question question,
 	}
 	if (question == FPERF_ASK_MAPPED && answer != FPERF_NO && !fperf_truth_mappings(sim, query->folio))
 		sim->totals.false_mapped++;
-	if (answer == FPERF_UNKNOWN && vmas < 3)
+	/* More references than mapping VMAs: a count that nobody brought down again. */
+	if (answer == FPERF_UNKNOWN && sim->folios[query->folio].mapping_refs > (int64_t)vmas)
 		sim->totals.stale_many++;
 	return answer;
 }

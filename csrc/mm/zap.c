@@ -2,6 +2,8 @@
 /* Unmapping: munmap, MADV_DONTNEED, exit. */
 #include "mm/mm.h"
 
+#include <string.h>
+
 static void zap_leaf(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pmd)
 {
 	const uint64_t entry = *pmd;
@@ -31,8 +33,10 @@ static void zap_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 		struct fperf_run run;
 
 		batch = 1;
-		if (!entry)
+		if (!entry) {
+			batch = fperf_nr_none(&pte[i], nr - i);
 			continue;
+		}
 		if ((entry & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) != FPERF_PTE_PRESENT) {
 			pte[i] = 0;
 			fperf_charge_ptes(sim, FPERF_STORE, &pte[i], 1);
@@ -40,9 +44,9 @@ static void zap_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 				fperf_swap_put(sim, fperf_pte_pfn(entry));
 			continue;
 		}
+		fperf_charge_page_folio(sim, fperf_pte_pfn(entry));
 		batch = fperf_pte_batch(sim, &pte[i], nr - i);
-		for (uint32_t j = 0; j < batch; j++)
-			pte[i + j] = 0;
+		memset(&pte[i], 0, batch * sizeof(*pte));
 		fperf_charge_ptes(sim, FPERF_STORE, &pte[i], batch);
 		run = fperf_run_at(sim, vma, fperf_pte_pfn(entry), batch, vpn + i, sim->prof.batch_zap,
 				   sim->prof.batch_zap);

@@ -123,9 +123,10 @@ static void unmap_run(struct fperf_sim *sim, const struct fperf_run *run)
 		fperf_add32_times(door, FPERF_FIELD_LARGE_MAPCOUNT, large, -1, run->nr);
 	last = fperf_run_dec(door, FPERF_FIELD_MAPCOUNT, mapcount(sim, run), run->nr);
 	if (last) {
+		/* Page by page, the first one to go already leaves a partially mapped folio behind. */
 		const int32_t left = run->batched ?
 			fperf_add32(door, FPERF_FIELD_NR_PAGES_MAPPED, nr_mapped, -(int32_t)last) :
-			fperf_add32_times(door, FPERF_FIELD_NR_PAGES_MAPPED, nr_mapped, -1, last);
+			fperf_add32_times(door, FPERF_FIELD_NR_PAGES_MAPPED, nr_mapped, -1, last) + (int32_t)last - 1;
 
 		/* Under a PMD mapping no page is unmapped. */
 		if (left && left < ENTIRELY_MAPPED)
