@@ -285,7 +285,7 @@ struct fperf_totals {
 	uint64_t refs_peak;	/* largest number of references of one folio due to mappings */
 	uint64_t asked;		/* questions consumers put to the scheme */
 	uint64_t false_shared;	/* "shared" answered or assumed while one mm maps the folio */
-	uint64_t false_exclusive; /* "not shared" while two or more mms map it: must stay 0 */
+	uint64_t false_exclusive; /* "not shared" while two or more mms map it; 0 but in designs that look at one page */
 	uint64_t false_mapped;	/* "mapped" answered or assumed of an unmapped folio */
 	uint64_t stale_many;	/* answers lost to Many while fewer than three VMAs map the folio */
 	uint64_t leaked_pages;	/* pages of unmapped folios that stale counts keep allocated, now */

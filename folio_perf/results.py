@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a run of the model reports: counters, what follows from them, and how both leave the program.
+
+Results are plain values: they know no scheme, no machine and no engine, only the names of their axes. Everything here
+is ``modelled``: exact counts of the C model, and nanoseconds that a price list made of them.
+"""
+
+from __future__ import annotations
+
+from folio_perf._results_accesses import AccessRun, AccessTrace
+from folio_perf._results_comparison import Comparison
+from folio_perf._results_run import (
+    CLASSES,
+    FIXED,
+    KIND,
+    Axes,
+    EventRow,
+    EventStats,
+    Failure,
+    Outcome,
+    Result,
+    RunInfo,
+)
+
+__all__ = [
+    "CLASSES",
+    "FIXED",
+    "KIND",
+    "AccessRun",
+    "AccessTrace",
+    "Axes",
+    "Comparison",
+    "EventRow",
+    "EventStats",
+    "Failure",
+    "Outcome",
+    "Result",
+    "RunInfo",
+]
