@@ -149,10 +149,10 @@ demo:
 
 lint: ext
 	@tools/setup.sh venv $(VENV) lint
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run -Werror $(wildcard csrc/*/*.c)
+	@failed=; for check in 'ruff check --quiet .' 'ruff format --quiet --check .' mypy \
+		'clang-format --dry-run -Werror $(wildcard csrc/*/*.c)'; do \
+		$(BIN)/$$check || failed="$$failed $${check%% *}"; \
+	done; [ -z "$$failed" ] || { echo "lint: failed:$$failed"; exit 1; }
 
 format:
 	@tools/setup.sh venv $(VENV) lint
@@ -161,7 +161,7 @@ format:
 	$(BIN)/clang-format -i $(wildcard csrc/*/*.c)
 
 clean:
-	rm -rf build dist *.egg-info folio_perf/_native/*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info folio-perf-demo.png folio_perf/_native/*.so .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean

@@ -5,6 +5,26 @@
  */
 #include "consumer/consumer.h"
 
+/* Clear the accessed bits of one hit; since v6.19 a run of them goes in one call. */
+static void clear_young(struct fperf_sim *sim, const struct fperf_rmap_hit *hit)
+{
+	const uint32_t nr = hit->pmd ? 1 : hit->nr;
+	uint32_t young = 0;
+
+	for (uint32_t i = 0; i < nr; i++) {
+		if (!(hit->entry[i] & FPERF_PTE_YOUNG))
+			continue;
+		hit->entry[i] &= ~(uint64_t)FPERF_PTE_YOUNG;
+		young++;
+		if (hit->pmd)
+			fperf_charge_pmd(sim, FPERF_STORE, hit->entry);
+		else if (!sim->prof.batch_referenced)
+			fperf_charge_ptes(sim, FPERF_STORE, &hit->entry[i], 1);
+	}
+	if (young && !hit->pmd && sim->prof.batch_referenced)
+		fperf_charge_ptes(sim, FPERF_STORE, hit->entry, nr);
+}
+
 int fperf_folio_referenced(struct fperf_sim *sim, uint64_t folio)
 {
 	const struct fperf_query query = { .folio = folio, .order = fperf_folio_order(sim, folio),
@@ -24,18 +44,8 @@ int fperf_folio_referenced(struct fperf_sim *sim, uint64_t folio)
 			uint32_t cursor = 0;
 
 			while (budget > 0 && fperf_rmap_walk_hit(&walk, &cursor, &hit)) {
-				const uint32_t nr = hit.pmd ? 1 : hit.nr;
-
-				for (uint32_t i = 0; i < nr; i++) {
-					if (!(hit.entry[i] & FPERF_PTE_YOUNG))
-						continue;
-					hit.entry[i] &= ~(uint64_t)FPERF_PTE_YOUNG;
-					if (hit.pmd)
-						fperf_charge_pmd(sim, FPERF_STORE, hit.entry);
-					else
-						fperf_charge_ptes(sim, FPERF_STORE, &hit.entry[i], 1);
-				}
-				budget -= nr;
+				clear_young(sim, &hit);
+				budget -= hit.pmd ? 1 : hit.nr;
 			}
 		}
 		fperf_rmap_walk_end(&walk);

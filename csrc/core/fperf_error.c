@@ -14,9 +14,9 @@ static const struct {
 
 static int index_of(int code)
 {
-	const int i = code < 0 ? -code : code;
+	const unsigned int i = code < 0 ? 0u - (unsigned int)code : (unsigned int)code;
 
-	return i >= 0 && i < FPERF_NR_ERRORS ? i : -1;
+	return i < FPERF_NR_ERRORS ? (int)i : -1;
 }
 
 const char *fperf_error_name(int code)
