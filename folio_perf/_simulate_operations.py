@@ -370,7 +370,6 @@ def _access_runs(rows: NDArray[np.void], geometry: Geometry, folios: list[tuple[
         field = named.fields[row["field"]]
         of = named.field_classes[row["field"]]
         name, first, element = place(row, of, field)
-        addresses = int(row["address"]) + stride * np.arange(count)
         runs.append(
             AccessRun(
                 event=named.events[row["event_kind"]],
@@ -382,12 +381,20 @@ def _access_runs(rows: NDArray[np.void], geometry: Geometry, folios: list[tuple[
                 first=first,
                 step=stride // element if element else 0,
                 count=count,
-                lines=np.unique(addresses >> geometry.line_shift).size,
+                lines=_distinct_lines(int(row["address"]), count, stride, geometry),
                 level=named.levels[level],
             )
         )
     assert all(run.object_class in CLASSES for run in runs)
     return tuple(runs)
+
+
+def _distinct_lines(address: int, count: int, stride: int, geometry: Geometry) -> int:
+    """Lines that `count` accesses touch: one each if they are that far apart, else all from first to last."""
+    if stride >= geometry.line_bytes:
+        return count
+    last = address + stride * (count - 1)
+    return (last >> geometry.line_shift) - (address >> geometry.line_shift) + 1
 
 
 def _merged(rows: NDArray[np.void]) -> list[tuple[int, int, int, int]]:

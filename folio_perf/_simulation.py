@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from folio_perf._native import engine
 from folio_perf.geometry import FolioPolicy, Geometry
 from folio_perf.machine import Machine
@@ -13,13 +11,6 @@ from folio_perf.scenario import OBJECT_KINDS, Scenario
 from folio_perf.schemes import SchemeSpec
 
 __all__ = ["new_simulation"]
-
-_PRESENCE: Mapping[str, int] = {"scan": engine.PRESENCE_SCAN, "oracle": engine.PRESENCE_ORACLE}
-_RECOUNT: Mapping[str, int] = {
-    "lazy": engine.RECOUNT_LAZY,
-    "eager": engine.RECOUNT_EAGER,
-    "eager_stop3": engine.RECOUNT_EAGER_STOP3,
-}
 
 
 def new_simulation(
@@ -34,6 +25,7 @@ def new_simulation(
     truth: bool = True,
     log_rmap: bool = False,
     trace_accesses: bool = False,
+    walk_order_seed: int = 0,
 ) -> engine.Simulation:
     """Create the machine a scenario runs on, its file objects in place; no event has run.
 
@@ -52,6 +44,8 @@ def new_simulation(
         Default: the scenario's, else the default policy.
     truth, log_rmap, trace_accesses : bool
         Keep the ledger; log the calls that change struct pages; list all accesses.
+    walk_order_seed : int
+        Draw the candidates of rmap walks like lots, for formulas that assume random order; 0: the kernel's order.
 
     Raises
     ------
@@ -75,8 +69,11 @@ def new_simulation(
         "line_shift": geometry.line_shift,
         "backend": engine.names("backends").index(backend),
         "scheme": engine.names("schemes").index(scheme.name),
-        "presence": _PRESENCE[scheme.presence],
-        "recount": _RECOUNT[scheme.recount],
+        "presence": engine.names("presences").index(scheme.presence),
+        "recount": engine.names("recounts").index(scheme.recount),
+        "recount_period": int(scheme.period) if scheme.recount == "threshold" else 0,
+        "recount_naive": int(scheme.race == "naive"),
+        "walk_order_seed": walk_order_seed,
         "truth": int(truth),
         "strict": int(scenario.strict),
         "log_rmap": int(log_rmap),

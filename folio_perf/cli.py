@@ -608,5 +608,13 @@ def _trace_info(trace: Trace, as_json: bool) -> None:
 
 def main() -> NoReturn:
     """Run the command line; ends the process."""
-    app(prog_name=PROGRAM)
+    try:
+        app(prog_name=PROGRAM)
+    except SystemExit as end:
+        if end.code != _INTERRUPTED:
+            raise
+        # Python would wait for threads that may be deep in a long event; whoever pressed Ctrl-C would not.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(_INTERRUPTED)
     sys.exit(0)

@@ -97,17 +97,19 @@ def compare(
 
         return run_scenario(given, specs[number], setup, advance)
 
-    with ThreadPoolExecutor(min(workers or os.cpu_count() or 1, len(specs))) as pool:
+    pool = ThreadPoolExecutor(min(workers or os.cpu_count() or 1, len(specs)))
+    try:
         futures = [pool.submit(run, number) for number in range(len(specs))]
-        try:
-            # By the first that fails, in the order of the schemes, whichever thread was faster.
-            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-                future.result()
-            return Comparison(results=tuple(future.result() for future in futures))
-        finally:
-            # An error, or Ctrl-C in this thread: the others stop at their next look.
-            cancelled.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+        wait(futures, return_when=FIRST_EXCEPTION)
+        # The first scheme that failed, whichever thread was faster.
+        failed = [error for future in futures if future.done() and (error := future.exception())]
+        if failed:
+            raise failed[0]
+        return Comparison(results=tuple(future.result() for future in futures))
+    finally:
+        # After an error, or Ctrl-C in this thread, the other runs end at their next look; nobody waits for them.
+        cancelled.set()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _specs(schemes: str | Iterable[str | SchemeSpec]) -> tuple[SchemeSpec, ...]:

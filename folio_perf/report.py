@@ -33,6 +33,7 @@ _COLUMN: Final = 11
 _SCHEMES_PER_BLOCK: Final = (WIDTH - _LABEL) // _COLUMN
 _HASH_DIGITS: Final = 16
 _NR_LISTED: Final = 5
+_NARROW: Final = 10
 _UNITS: Final = ("", "K", "M", "G", "T", "P", "E")
 _LONGEST_LOOP: Final = 24
 
@@ -77,7 +78,9 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Itera
     cells = [list(row) for row in rows]
     flush = set(right)
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
-    room = max(WIDTH - sum(widths[:-1]) - 2 * (len(widths) - 1), 20)
+    # Close together what would not fit otherwise; only the last column is ever wrapped.
+    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= WIDTH or widths[-1] > _NARROW else " "
+    room = max(WIDTH - sum(widths[:-1]) - len(gap) * (len(widths) - 1), _NARROW)
 
     def lines(row: Sequence[str]) -> Iterator[str]:
         last = textwrap.wrap(row[-1], room, break_on_hyphens=False) or [""]
@@ -88,7 +91,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Itera
                     zip(row if number == 0 else [""] * len(row), widths, strict=True)
                 )
             ][:-1]
-            yield "  ".join([*left, piece.rjust(widths[-1]) if len(widths) - 1 in flush else piece]).rstrip()
+            yield gap.join([*left, piece.rjust(widths[-1]) if len(widths) - 1 in flush else piece]).rstrip()
 
     text = Text("\n".join(lines(headers)), style=_HEADING)
     text.append("\n")

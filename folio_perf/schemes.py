@@ -158,7 +158,22 @@ _SCHEMES = (
             "when to stop an rmap walk: every candidate VMA is visited",
             "an unmapped folio stuck at many: its memory leaks until a walk repairs it",
         ),
-        options=MappingProxyType({"presence": ("scan", "oracle"), "recount": ("lazy", "eager", "eager_stop3")}),
+        options=MappingProxyType(
+            {
+                "presence": ("scan", "oracle", "neighbours", "pmd_special", "batch"),
+                "recount": (
+                    "lazy",
+                    "on_reclaim",
+                    "on_write_fault",
+                    "eager",
+                    "eager_stop3",
+                    "threshold",
+                    "anon_exact",
+                ),
+                "period": ("16", "4", "64", "256"),
+                "race": ("safe", "naive"),
+            }
+        ),
         reconstructed=True,
     ),
 )
@@ -173,12 +188,21 @@ class SchemeSpec:
     ----------
     name : str
         One of `scheme_names`.
-    presence : {"scan", "oracle"}
+    presence : {"scan", "oracle", "neighbours", "pmd_special", "batch"}
         zero_one_two_many: how "does this VMA map the folio already?" is answered. ``scan`` reads PTEs in ascending
-        order until one hits; ``oracle`` costs nothing, a lower bound.
-    recount : {"lazy", "eager", "eager_stop3"}
-        zero_one_two_many: who walks to leave many. ``lazy``: nobody; ``eager``: each unmap; ``eager_stop3``: each
-        unmap, until the walk has found three mappers.
+        order until one hits; ``oracle`` costs nothing, a lower bound; ``neighbours`` reads the entries beside the run
+        first; ``pmd_special`` keeps a bit in the PMD entry, for folios that fill it; ``batch`` knows where the run is
+        all that the VMA can map of the folio, and scans elsewhere.
+    recount : {"lazy", "on_reclaim", "on_write_fault", "eager", "eager_stop3", "threshold", "anon_exact"}
+        zero_one_two_many: who walks to leave many. ``lazy``: nobody; ``on_reclaim``: reclaim, which walks anyway;
+        ``on_write_fault``: a write fault before it copies; ``eager``: each unmap; ``eager_stop3``: each unmap, until
+        the walk has found three mappers; ``threshold``: each `period`-th unmap; ``anon_exact``: anonymous folios count
+        their VMAs exactly and never reach many, files are lazy.
+    period : {"16", "4", "64", "256"}
+        ``threshold``: unmaps at many from one recount to the next.
+    race : {"safe", "naive"}
+        ``safe``: a recount marks the folio busy and gives up if somebody maps or unmaps meanwhile; ``naive``: it walks
+        and stores, and can miss a mapper.
     kernel : str or None
         One of `folio_perf.profile.profile_names`; None leaves the choice to the comparison.
 
@@ -191,6 +215,8 @@ class SchemeSpec:
     name: str
     presence: str = "scan"
     recount: str = "lazy"
+    period: str = "16"
+    race: str = "safe"
     kernel: str | None = None
 
     def __post_init__(self) -> None:

@@ -26,15 +26,12 @@ from folio_perf.scenario import Scenario, parse_scenarios
 from folio_perf.schemes import SchemeSpec, parse_scheme_spec
 
 NR_SCENARIOS = int(os.environ.get("FOLIO_PERF_SCENARIOS", "0"))
-SPECS = [
-    "page_mapcount",
-    "large_mapcount",
-    *(
-        f"zero_one_two_many:presence={presence},recount={recount}"
-        for presence in ("scan", "oracle")
-        for recount in ("lazy", "eager", "eager_stop3")
-    ),
+POLICIES = [
+    f"zero_one_two_many:presence={presence},recount={recount}"
+    for presence in engine.names("presences")
+    for recount in engine.names("recounts")
 ]
+SPECS = ["page_mapcount", "large_mapcount", *POLICIES]
 FIELDS, CAUSES = engine.names("fields"), engine.names("causes")
 RMW = 2
 
@@ -74,13 +71,14 @@ def case(seed: int, spec: str) -> Case:
 
 
 def seeds(spec: str, short: int) -> range:
+    """Few for each of the many policies of one scheme, more for the others."""
     base = 100_000 * SPECS.index(spec)
-    return range(base, base + (NR_SCENARIOS or short))
+    return range(base, base + (NR_SCENARIOS or short * (1 if spec in POLICIES else 5)))
 
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_the_truth_holds_after_every_event(spec: str) -> None:
-    for seed in seeds(spec, 40):
+    for seed in seeds(spec, 12):
         here = case(seed, spec)
         simulation = here.simulation("count")
         for i in range(here.scenario.nr_events):
@@ -91,8 +89,9 @@ def test_the_truth_holds_after_every_event(spec: str) -> None:
                 pytest.fail(f"{here}, after {here.scenario.where(i)}: {error}")
         totals = simulation.totals()
         if here.spec.name == "zero_one_two_many":
-            # References due to mappings never exceed three, and "exclusive" is never wrong.
-            assert totals["refs_peak"] <= 3, here
+            # References due to mappings never exceed three, and "exclusive" is never wrong. What S promises about the
+            # number of VMAs is part of check().
+            assert totals["refs_peak"] <= 3 or here.spec.recount == "anon_exact", here
             assert totals["false_exclusive"] == 0, here
         else:
             assert totals["leaked_pages_peak"] == 0, here
@@ -100,7 +99,7 @@ def test_the_truth_holds_after_every_event(spec: str) -> None:
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_twins_agree_in_every_byte_and_every_atomic(spec: str) -> None:
-    for seed in seeds(spec, 15):
+    for seed in seeds(spec, 4):
         here = case(seed + 50_000, spec)
         simulation = here.simulation("count", log_rmap=True)
         simulation.run(here.scenario.events)
@@ -121,7 +120,7 @@ def test_twins_agree_in_every_byte_and_every_atomic(spec: str) -> None:
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_back_ends_leave_the_same_struct_pages(spec: str) -> None:
-    for seed in seeds(spec, 10):
+    for seed in seeds(spec, 3):
         here = case(seed + 70_000, spec)
         left: dict[str, tuple[np.ndarray, dict[str, int]]] = {}
         for backend in engine.names("backends"):
@@ -136,7 +135,7 @@ def test_back_ends_leave_the_same_struct_pages(spec: str) -> None:
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_four_threads_replay_the_log_natively(spec: str) -> None:
-    for seed in seeds(spec, 6):
+    for seed in seeds(spec, 2):
         here = case(seed + 80_000, spec)
         simulation = here.simulation("count", log_rmap=True)
         simulation.run(here.scenario.events)
@@ -148,7 +147,7 @@ def test_four_threads_replay_the_log_natively(spec: str) -> None:
 @pytest.mark.parametrize("spec", SPECS)
 def test_counts_do_not_depend_on_the_ledger_or_the_back_end(spec: str) -> None:
     """With the oracle's presence test, which reads the ledger's view, the ledger must stay."""
-    for seed in seeds(spec, 5):
+    for seed in seeds(spec, 2):
         here = case(seed + 90_000, spec)
         counters = {}
         for backend, truth in (("count", True), ("count", False), ("cache", True)):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from csrc_names import enum_names, struct_fields
+from csrc_names import macro_names, struct_fields
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -150,8 +150,10 @@ def test_scheme_table() -> None:
 
 
 def test_options_are_those_of_the_engine() -> None:
-    for option, values in scheme_info("zero_one_two_many").options.items():
-        assert tuple(enum_names(f"fperf_{option}", f"FPERF_{option.upper()}_")) == values
+    options = scheme_info("zero_one_two_many").options
+    for option in ("presence", "recount"):
+        assert tuple(name for _, name in macro_names(f"FPERF_{option.upper()}S")) == options[option]
+    assert all(int(period) > 0 for period in options["period"])
 
 
 @pytest.mark.parametrize(
@@ -206,8 +208,10 @@ specs = st.one_of(
     st.builds(
         SchemeSpec,
         name=st.just("zero_one_two_many"),
-        presence=st.sampled_from(["scan", "oracle"]),
-        recount=st.sampled_from(["lazy", "eager", "eager_stop3"]),
+        presence=st.sampled_from(["scan", "oracle", "pmd_special"]),
+        recount=st.sampled_from(["lazy", "eager", "threshold", "anon_exact"]),
+        period=st.sampled_from(["16", "4"]),
+        race=st.sampled_from(["safe", "naive"]),
         kernel=st.sampled_from([None, *profile_names()]),
     ),
 )
@@ -227,7 +231,7 @@ def test_spec_text_is_read_back(chosen: list[SchemeSpec]) -> None:
         ("page_mapcount@6.3", "no kernel named '6.3'; there are 5.17, 6.1, 6.12, 7.0"),
         ("page_mapcount@", "no kernel named ''"),
         ("page_mapcount:presence=scan", "has no option 'presence'; page_mapcount takes none"),
-        ("zero_one_two_many:speed=9", "has no option 'speed'; presence is one of scan, oracle; recount is one of"),
+        ("zero_one_two_many:speed=9", "has no option 'speed'; presence is one of scan, oracle, neighbours"),
         ("zero_one_two_many:presence=guess", "presence=guess is not one of scan, oracle"),
         ("zero_one_two_many:presence", "option 'presence' must be OPTION=VALUE"),
         ("zero_one_two_many:", "option '' must be OPTION=VALUE"),

@@ -470,7 +470,7 @@ def test_recount_lowers_count_and_references_together(found: int, policy: Recoun
     other = b.state.refs
     for _ in range(6):
         b.map_all()
-    assert b.do(Hook.UNMAP_RUN, found, nr=16) == int(found < 3)
+    assert b.do(Hook.UNMAP_RUN, found, nr=16) == 2  # the mark that a recount runs, and the exchange that takes it away
     assert b.state.step == b.state.refs - other == min(found, 3)
 
 
@@ -508,7 +508,7 @@ def test_vma_changes_with_answers() -> None:
     assert b.state.step == MANY
     assert b.do(Hook.VMA_SPLIT) == 0
     assert b.do(Hook.VMA_MERGE) == 0
-    assert b.do(Hook.VMA_MERGE, 2) == 1
+    assert b.do(Hook.VMA_MERGE, 2) == 2
     assert b.state.step == 2
 
 
@@ -978,7 +978,7 @@ def all_lanes() -> list[Lane]:
         Lane("page_mapcount", "5.17"),
         Lane("page_mapcount", "6.1"),
         Lane("large_mapcount", "6.12"),
-        *(Lane("zero_one_two_many", "7.0", policy) for policy in Recount),
+        *(Lane("zero_one_two_many", "7.0", policy) for policy in (Recount.LAZY, Recount.EAGER, Recount.EAGER_STOP3)),
     ]
 
 

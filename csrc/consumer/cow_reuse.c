@@ -47,6 +47,8 @@ static bool large_is_mine(struct fperf_sim *sim, const struct fperf_query *query
 
 static bool may_reuse(struct fperf_sim *sim, const struct fperf_query *query)
 {
+	/* Better to learn the number than to copy for nothing, where the scheme can. */
+	fperf_rmap_repair(sim, query, FPERF_SITE_WRITE_FAULT);
 	if (query->order && sim->prof.cow_reuses_large)
 		return large_is_mine(sim, query);
 	return only_reference(sim, query);
@@ -85,6 +87,7 @@ static int huge_write(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn
 		return 0;
 	}
 	query = query_at(sim, vma, folio);
+	fperf_rmap_repair(sim, &query, FPERF_SITE_WRITE_FAULT);
 	if (sim->prof.version < FPERF_KERNEL(5, 18)) {
 		int64_t total;
 

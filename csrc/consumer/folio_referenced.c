@@ -31,25 +31,34 @@ int fperf_folio_referenced(struct fperf_sim *sim, uint64_t folio)
 					   .anon = sim->folios[folio].anon };
 	struct fperf_rmap_walk walk;
 	int64_t budget = INT64_MAX;
+	uint32_t mappers = 0;
 	enum fperf_cause before;
+	bool recounting;
 
 	if (fperf_ask(sim, FPERF_ASK_MAPPED, &query, NULL) == FPERF_NO)
 		return 0;
 	if (fperf_ask(sim, FPERF_ASK_TOTAL_MAPCOUNT, &query, &budget) == FPERF_UNKNOWN)
 		budget = INT64_MAX;
+	/* A walk that visits everybody learns the number on the way. */
+	recounting = budget == INT64_MAX && fperf_rmap_recount_begin(sim, &query, FPERF_SITE_RECLAIM);
 	before = fperf_because(&sim->door, FPERF_CAUSE_WALK);
 	if (fperf_rmap_walk_begin(sim, &walk, folio)) {
 		while (budget > 0 && fperf_rmap_walk_next(&walk)) {
 			struct fperf_rmap_hit hit;
 			uint32_t cursor = 0;
+			bool mapped = false;
 
 			while (budget > 0 && fperf_rmap_walk_hit(&walk, &cursor, &hit)) {
 				clear_young(sim, &hit);
 				budget -= hit.pmd ? 1 : hit.nr;
+				mapped = true;
 			}
+			mappers += mapped;
 		}
 		fperf_rmap_walk_end(&walk);
 	}
 	fperf_because(&sim->door, before);
+	if (recounting)
+		fperf_rmap_recount_end(sim, &query, mappers);
 	return 0;
 }

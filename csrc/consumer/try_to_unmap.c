@@ -39,6 +39,7 @@ int fperf_try_to_unmap(struct fperf_sim *sim, uint64_t folio)
 	enum fperf_answer mapped = fperf_ask(sim, FPERF_ASK_MAPPED, &query, NULL);
 	uint64_t swap_base = UINT64_MAX;
 	enum fperf_cause before;
+	bool recounting;
 	int ret = 0;
 
 	/* A page that came back while its slot is still in use stays: its old entries lead there. */
@@ -51,6 +52,7 @@ int fperf_try_to_unmap(struct fperf_sim *sim, uint64_t folio)
 	}
 	/* Reclaim's own reference (isolation), so that the last unmap does not free the folio under the walk. */
 	fperf_folio_lookup_get(sim, folio);
+	recounting = fperf_rmap_recount_begin(sim, &query, FPERF_SITE_RECLAIM);
 	if (fperf_rmap_walk_begin(sim, &walk, folio)) {
 		while (!ret && mapped != FPERF_NO && fperf_rmap_walk_next(&walk)) {
 			ret = unmap_vma(sim, &walk, swap_base);
@@ -59,6 +61,11 @@ int fperf_try_to_unmap(struct fperf_sim *sim, uint64_t folio)
 			fperf_because(&sim->door, before);
 		}
 		fperf_rmap_walk_end(&walk);
+	}
+	/* After a walk that unmapped everywhere the number is known: none. */
+	if (!ret && recounting) {
+		fperf_rmap_recount_end(sim, &query, 0);
+		mapped = fperf_ask(sim, FPERF_ASK_MAPPED, &query, NULL);
 	}
 	if (query.anon)
 		sim->totals.swap_outs += 1ull << query.order;

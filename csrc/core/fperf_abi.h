@@ -42,9 +42,6 @@ struct fperf_cache_level_config {
 
 #define FPERF_MAX_CACHE_LEVELS 4
 
-enum fperf_presence { FPERF_PRESENCE_SCAN, FPERF_PRESENCE_ORACLE };
-enum fperf_recount { FPERF_RECOUNT_LAZY, FPERF_RECOUNT_EAGER, FPERF_RECOUNT_EAGER_STOP3 };
-
 struct fperf_config {
 	uint32_t abi_version;		/* FPERF_ABI_VERSION */
 	uint32_t page_shift;		/* 12 to 18 */
@@ -53,6 +50,9 @@ struct fperf_config {
 	uint32_t scheme;		/* index into fperf_scheme_name() */
 	uint32_t presence;		/* enum fperf_presence, zero_one_two_many */
 	uint32_t recount;		/* enum fperf_recount, zero_one_two_many */
+	uint32_t recount_period;	/* threshold: unmaps at Many from one recount to the next */
+	uint32_t recount_naive;		/* 1: walk, then store, as if nobody else ran meanwhile */
+	uint32_t walk_order_seed;	/* rmap walks in random order, for formulas that assume it; 0: the kernel's order */
 	uint32_t truth;			/* 1: keep the ledger (wrong answers, leaked pages); 0: faster */
 	uint32_t strict;		/* 1: stop at the first event that fails; 0: note it in the status and go on */
 	uint32_t log_rmap;		/* 1: keep a log of all calls that change struct pages */

@@ -272,6 +272,41 @@ enum fperf_question {
 
 enum fperf_answer { FPERF_NO = 0, FPERF_YES = 1, FPERF_COUNT = 2, FPERF_UNKNOWN = 3 };
 
+/* zero_one_two_many: how "does this VMA map a page of the folio already?" is answered. schemes.md 3.2. */
+#define FPERF_PRESENCES(X)					\
+	X(SCAN,		scan)	/* entries in ascending order, until a hit */	\
+	X(ORACLE,	oracle)	/* free: a lower bound */			\
+	X(NEIGHBOURS,	neighbours) /* the two entries beside the run first */	\
+	X(PMD_SPECIAL,	pmd_special) /* a bit in the PMD entry, for PMD-sized folios */ \
+	X(BATCH,	batch)	/* known where the run is all the VMA can map */
+
+enum fperf_presence {
+#define X(NAME, name) FPERF_PRESENCE_##NAME,
+	FPERF_PRESENCES(X)
+#undef X
+	FPERF_NR_PRESENCES
+};
+
+/* zero_one_two_many: who brings Many down again, and when. schemes.md 7.4. */
+#define FPERF_RECOUNTS(X)					\
+	X(LAZY,		lazy)						\
+	X(ON_RECLAIM,	on_reclaim)	/* where reclaim walks anyway */	\
+	X(ON_WRITE_FAULT, on_write_fault) /* before a write fault copies */	\
+	X(EAGER,	eager)		/* each unmap at Many */		\
+	X(EAGER_STOP3,	eager_stop3)	/* the same, the walk ends at the third mapper */ \
+	X(THRESHOLD,	threshold)	/* each k-th unmap at Many */		\
+	X(ANON_EXACT,	anon_exact)	/* anonymous folios have no Many */
+
+enum fperf_recount {
+#define X(NAME, name) FPERF_RECOUNT_##NAME,
+	FPERF_RECOUNTS(X)
+#undef X
+	FPERF_NR_RECOUNTS
+};
+
+/* Where a consumer offers a recount. */
+enum fperf_recount_site { FPERF_SITE_UNMAP, FPERF_SITE_RECLAIM, FPERF_SITE_WRITE_FAULT };
+
 /* Everything else a run reports, per event kind and in total. */
 struct fperf_event_stats {
 	uint64_t count;				/* events of this kind */

@@ -67,8 +67,9 @@ static int check_config(const struct fperf_config *c)
 		return FPERF_ERR(GEOMETRY);
 	if (c->scheme >= NR_SCHEMES)
 		return FPERF_ERR(SCHEME);
-	if (c->backend >= FPERF_NR_BACKENDS || c->presence > FPERF_PRESENCE_ORACLE ||
-	    c->recount > FPERF_RECOUNT_EAGER_STOP3 || !flag(c->truth) || !flag(c->strict) || !flag(c->log_rmap) ||
+	if (c->backend >= FPERF_NR_BACKENDS || c->presence >= FPERF_NR_PRESENCES ||
+	    c->recount >= FPERF_NR_RECOUNTS || !flag(c->recount_naive) ||
+	    (c->recount == FPERF_RECOUNT_THRESHOLD) != !!c->recount_period || c->recount_period >= 1u << 28 || !flag(c->truth) || !flag(c->strict) || !flag(c->log_rmap) ||
 	    !flag(c->trace_accesses))
 		return FPERF_ERR(CONFIG);
 	if ((c->anon_orders_always | c->anon_orders_madvise | c->shmem_huge) >> (bits + 1))
@@ -101,6 +102,7 @@ static int machine_create(const struct fperf_config *config, const struct fperf_
 	sim->nr_levels = (48 - config->page_shift + sim->table_bits - 1) / sim->table_bits;
 	sim->next_mm_id = sim->next_vma_id = 1;
 	sim->logging = config->log_rmap;
+	sim->walk_rng = config->walk_order_seed;
 	sim->scheme = backend->schemes[config->scheme];
 	if (config->backend == FPERF_BACKEND_ID_CACHE) {
 		for (unsigned int i = 0; i < config->nr_cache_levels; i++)
@@ -201,6 +203,16 @@ int fperf_sim_run(struct fperf_sim *sim, const struct fperf_event *events, size_
 	}
 	*done = nr;
 	return 0;
+}
+
+int fperf_sim_interrupt(struct fperf_sim *sim, uint32_t visits, const struct fperf_event *event)
+{
+	if (!visits || (event->op != FPERF_OP_TOUCH &&
+			!(event->op == FPERF_OP_MADVISE && event->what == FPERF_ADVICE_DONTNEED)))
+		return FPERF_ERR(ARGUMENT);
+	sim->interrupt_after = visits;
+	sim->interrupt_event = *event;
+	return backend_of(sim)->check(sim, event);
 }
 
 const uint64_t *fperf_sim_counters(const struct fperf_sim *sim, size_t *nr)

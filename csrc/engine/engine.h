@@ -33,6 +33,12 @@ int fperf_sim_populate(struct fperf_sim *sim, uint32_t object, uint64_t index, u
 int fperf_sim_run(struct fperf_sim *sim, const struct fperf_event *events, size_t nr, int32_t *status, size_t *done)
 	FPERF_MUST_CHECK;
 
+/*
+ * Arm an event (a touch, or MADV_DONTNEED: what may change entries while a walk holds the tree) to run in the middle of
+ * the next recount, after `visits` VMAs of its walk.
+ */
+int fperf_sim_interrupt(struct fperf_sim *sim, uint32_t visits, const struct fperf_event *event) FPERF_MUST_CHECK;
+
 /* uint64 [event kind][cause][field][access][dependence][level]; lives as long as the simulation. */
 const uint64_t *fperf_sim_counters(const struct fperf_sim *sim, size_t *nr);
 void fperf_sim_event_stats(const struct fperf_sim *sim, struct fperf_event_stats stats[FPERF_NR_EVENT_KINDS]);
@@ -76,6 +82,7 @@ int fperf_replay_native(const struct fperf_sim *sim, const struct fperf_rmap_op 
 enum fperf_names { FPERF_NAMES_OPS, FPERF_NAMES_EVENT_KINDS, FPERF_NAMES_CAUSES, FPERF_NAMES_FIELDS,
 		   FPERF_NAMES_FIELD_CLASSES, FPERF_NAMES_LEVELS, FPERF_NAMES_BACKENDS, FPERF_NAMES_ADVICES,
 		   FPERF_NAMES_OBJECT_KINDS, FPERF_NAMES_QUESTIONS, FPERF_NAMES_SCHEMES, FPERF_NAMES_HOOKS,
+		   FPERF_NAMES_PRESENCES, FPERF_NAMES_RECOUNTS,
 		   FPERF_NR_NAMES };
 const char *const *fperf_name_table(enum fperf_names which);
 

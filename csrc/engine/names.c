@@ -17,6 +17,8 @@ static const char *const backends[] = { FPERF_BACKENDS(NAME) NULL };
 static const char *const advices[] = { FPERF_ADVICES(NAME) NULL };
 static const char *const object_kinds[] = { FPERF_OBJECT_KINDS(NAME) NULL };
 static const char *const questions[] = { FPERF_QUESTIONS(NAME) NULL };
+static const char *const presences[] = { FPERF_PRESENCES(NAME) NULL };
+static const char *const recounts[] = { FPERF_RECOUNTS(NAME) NULL };
 static const char *const scheme_names[] = { FPERF_SCHEMES(SCHEME_NAME) NULL };
 static const char *const hooks[] = {
 	"folio_init", "folio_free", "map_run", "unmap_run", "fork_run", "map_pmd", "unmap_pmd", "split_pmd", "vma_split",
@@ -37,6 +39,8 @@ static const char *const *const tables[FPERF_NR_NAMES] = {
 	[FPERF_NAMES_QUESTIONS] = questions,
 	[FPERF_NAMES_SCHEMES] = scheme_names,
 	[FPERF_NAMES_HOOKS] = hooks,
+	[FPERF_NAMES_PRESENCES] = presences,
+	[FPERF_NAMES_RECOUNTS] = recounts,
 };
 
 const char *const *fperf_name_table(enum fperf_names which)

@@ -502,6 +502,25 @@ static int run_event(struct fperf_sim *sim, const struct fperf_event *event)
 	return sim->error ? sim->error : ret;
 }
 
+/* The armed event runs inside a walk: what it costs is its own, then the walk's event goes on. */
+static void interrupt(struct fperf_sim *sim)
+{
+	const struct fperf_door outer = sim->door;
+	const uint64_t recounting = sim->recounting;
+	int ret;
+
+	sim->recounting = 0;
+	ret = run_one(sim, &sim->interrupt_event);
+	sim->recounting = recounting;
+
+	if (ret < 0 && !sim->error)
+		sim->error = ret;
+	sim->door.event = outer.event;
+	sim->door.cause = outer.cause;
+	sim->door.stats = outer.stats;
+	sim->door.row = outer.row;
+}
+
 /* ---- life ---- */
 
 static int init(struct fperf_sim *sim)
@@ -514,6 +533,7 @@ static int init(struct fperf_sim *sim)
 		ret = processes_reserve(sim, 0);
 	if (ret)
 		return ret;
+	sim->interrupt = interrupt;
 	sim->split_queue_lock_at = fperf_object_alloc(&sim->mem, 64);
 	sim->processes[0].mm = fperf_mm_create(sim);
 	if (!sim->processes[0].mm)

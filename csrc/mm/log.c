@@ -49,6 +49,21 @@ void fperf_log_run(struct fperf_sim *sim, enum fperf_rmap_hook hook, const struc
 	op->order = run->order;
 }
 
+void fperf_log_recount(struct fperf_sim *sim, const struct fperf_query *query)
+{
+	struct fperf_rmap_op *op;
+
+	if (!sim->logging)
+		return;
+	op = fperf_log_append(sim, FPERF_HOOK_RECOUNT, query->folio);
+	if (!op)
+		return;
+	op->order = query->order;
+	op->flags = query->anon ? FPERF_RUN_ANON : 0;
+	/* Inside an unmap the scheme decides by itself; a consumer offered this one. */
+	op->delta = sim->cfg.recount == FPERF_RECOUNT_ON_WRITE_FAULT ? FPERF_SITE_WRITE_FAULT : FPERF_SITE_RECLAIM;
+}
+
 void fperf_log_answer(struct fperf_sim *sim, int64_t answer)
 {
 	if (!sim->logging)

@@ -220,6 +220,8 @@ uint32_t fperf_straddlers(struct fperf_sim *sim, const struct fperf_vma *left, c
 struct fperf_rmap_walk {
 	struct fperf_sim *sim;
 	struct fperf_itnode *node;
+	struct fperf_itnode **shuffled;	/* random order: all candidates, and how many are left */
+	uint32_t nr_shuffled;
 	uint64_t folio;
 	uint32_t order;
 	uint64_t start, last;	/* page offsets */

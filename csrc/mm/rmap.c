@@ -7,6 +7,46 @@
 
 static const unsigned int VMA_LINE_BYTES = 64;
 
+/* splitmix64 */
+static uint64_t next_random(uint64_t *state)
+{
+	uint64_t z = *state += 0x9e3779b97f4a7c15ull;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+	return z ^ z >> 31;
+}
+
+/* Formulas assume that mappers are met in random order (schemes.md 7.1); then all candidates are drawn like lots. */
+static void shuffle(struct fperf_rmap_walk *walk)
+{
+	struct fperf_sim *const sim = walk->sim;
+	struct fperf_itnode *node = walk->node;
+	uint32_t nr = 0;
+
+	for (; node; node = fperf_itree_next(node, walk->start, walk->last))
+		nr++;
+	walk->shuffled = malloc((nr + 1) * sizeof(*walk->shuffled));
+	if (!walk->shuffled) {
+		sim->error = FPERF_ERR(NO_MEMORY);
+		return;
+	}
+	for (node = walk->node; node; node = fperf_itree_next(node, walk->start, walk->last)) {
+		const uint32_t at = (uint32_t)(next_random(&sim->walk_rng) % (walk->nr_shuffled + 1));
+
+		walk->shuffled[walk->nr_shuffled++] = walk->shuffled[at];
+		walk->shuffled[at] = node;
+	}
+	walk->node = nr ? walk->shuffled[--walk->nr_shuffled] : NULL;
+}
+
+static struct fperf_itnode *next_candidate(struct fperf_rmap_walk *walk)
+{
+	if (!walk->shuffled)
+		return fperf_itree_next(walk->node, walk->start, walk->last);
+	return walk->nr_shuffled ? walk->shuffled[--walk->nr_shuffled] : NULL;
+}
+
 bool fperf_rmap_walk_begin(struct fperf_sim *sim, struct fperf_rmap_walk *walk, uint64_t folio)
 {
 	const struct fperf_folio *const f = &sim->folios[folio];
@@ -30,6 +70,8 @@ bool fperf_rmap_walk_begin(struct fperf_sim *sim, struct fperf_rmap_walk *walk, 
 		fperf_touch(&sim->door, FPERF_FIELD_MAPPING_OBJECT, FPERF_LOAD, f->object->at + 64);
 		walk->node = fperf_itree_first(&f->object->i_mmap, walk->start, walk->last);
 	}
+	if (sim->cfg.walk_order_seed)
+		shuffle(walk);
 	return true;
 }
 
@@ -50,7 +92,7 @@ bool fperf_rmap_walk_next(struct fperf_rmap_walk *walk)
 	fperf_touch_run(door, FPERF_FIELD_MM, FPERF_LOAD, vma->mm->at, sim->prof.mm_walk_lines, VMA_LINE_BYTES);
 	sim->door.stats->vma_visits++;
 	walk->nr = fperf_vma_folio_range(sim, vma, walk->folio, &walk->first, &walk->vpn);
-	walk->node = fperf_itree_next(walk->node, walk->start, walk->last);
+	walk->node = next_candidate(walk);
 	return true;
 }
 
@@ -58,6 +100,8 @@ void fperf_rmap_walk_end(struct fperf_rmap_walk *walk)
 {
 	/* up_read() is an atomic too: two per walk. */
 	fperf_lock_word(&walk->sim->door, FPERF_FIELD_RMAP_LOCK, walk->lock_at);
+	free(walk->shuffled);
+	walk->shuffled = NULL;
 }
 
 bool fperf_rmap_walk_hit(struct fperf_rmap_walk *walk, uint32_t *cursor, struct fperf_rmap_hit *hit)
@@ -110,29 +154,4 @@ bool fperf_rmap_walk_hit(struct fperf_rmap_walk *walk, uint32_t *cursor, struct 
 		return true;
 	}
 	return false;
-}
-
-uint32_t fperf_count_vmas(struct fperf_sim *sim, uint64_t folio, uint32_t order, uint32_t limit)
-{
-	struct fperf_rmap_walk walk;
-	enum fperf_cause before;
-	uint32_t found = 0;
-
-	(void)order;
-	if (sim->replay)
-		return (uint32_t)*sim->replay++;
-	before = fperf_because(&sim->door, FPERF_CAUSE_RECOUNT);
-	if (fperf_rmap_walk_begin(sim, &walk, folio)) {
-		walk.batch = 1;
-		while (found < limit && fperf_rmap_walk_next(&walk)) {
-			struct fperf_rmap_hit hit;
-			uint32_t cursor = 0;
-
-			found += fperf_rmap_walk_hit(&walk, &cursor, &hit);
-		}
-		fperf_rmap_walk_end(&walk);
-	}
-	fperf_because(&sim->door, before);
-	fperf_log_answer(sim, found);
-	return found;
 }

@@ -78,6 +78,7 @@ static void log_border(struct fperf_sim *sim, enum fperf_rmap_hook hook, uint64_
 	if (!op)
 		return;
 	op->order = fperf_folio_order(sim, folio);
+	op->flags = sim->folios[folio].anon ? FPERF_RUN_ANON : 0;
 	op->mm_id = left->mm->id;
 	op->vma_id = left->id;
 }
@@ -184,71 +185,65 @@ void fperf_rmap_replay(struct fperf_sim *sim, const struct fperf_rmap_op *op, co
 		fperf_exclusive_clear(sim, op->folio + op->first, op->nr);
 		break;
 	case FPERF_HOOK_RECOUNT:
+		/* That it wanted to know stands in the log; what was found, in the answers. */
+		sim->scheme->recount_begin(sim, &query, (enum fperf_recount_site)op->delta);
+		sim->scheme->recount_end(sim, &query, (uint32_t)*sim->replay);
+		break;
 	case FPERF_NR_HOOKS:
 		break;
 	}
 	sim->replay = NULL;
 }
 
-/* A presence test has read the entries of [from, to). */
-static void read_entries(struct fperf_sim *sim, const uint64_t *from, const uint64_t *to)
+bool fperf_rmap_recount_begin(struct fperf_sim *sim, const struct fperf_query *query, enum fperf_recount_site site)
 {
-	if (to == from)
-		return;
-	fperf_charge_ptes(sim, FPERF_LOAD, from, (uint64_t)(to - from));
-	sim->door.stats->pte_reads += (uint64_t)(to - from);
+	if (!sim->scheme->recount_begin || !sim->scheme->recount_begin(sim, query, site))
+		return false;
+	sim->recounting = query->folio;
+	return true;
 }
 
-bool fperf_presence(struct fperf_sim *sim, uint64_t folio, uint32_t order, struct fperf_vma *vma, uint32_t skip,
-		    uint32_t nr_skip)
+void fperf_rmap_recount_end(struct fperf_sim *sim, const struct fperf_query *query, uint32_t found)
 {
+	sim->recounting = 0;
+	fperf_log_recount(sim, query);
+	fperf_log_answer(sim, found);
+	sim->scheme->recount_end(sim, query, found);
+	if (sim->cfg.truth)
+		fperf_truth_leak(sim, query->folio);
+}
+
+void fperf_rmap_repair(struct fperf_sim *sim, const struct fperf_query *query, enum fperf_recount_site site)
+{
+	if (!fperf_rmap_recount_begin(sim, query, site))
+		return;
+	sim->recounting = 0;
+	fperf_log_recount(sim, query);
+	sim->scheme->recount_end(sim, query, fperf_count_vmas(sim, query->folio, UINT32_MAX));
+	if (sim->cfg.truth)
+		fperf_truth_leak(sim, query->folio);
+}
+
+uint32_t fperf_count_vmas(struct fperf_sim *sim, uint64_t folio, uint32_t limit)
+{
+	struct fperf_rmap_walk walk;
 	enum fperf_cause before;
-	uint32_t first, nr;
-	uint64_t vpn;
-	bool found = false;
+	uint32_t found = 0;
 
-	(void)order;
 	if (sim->replay)
-		return *sim->replay++;
-	if (sim->cfg.presence == FPERF_PRESENCE_ORACLE) {
-		found = fperf_truth_present(sim, folio, vma, skip, nr_skip);
-		fperf_log_answer(sim, found);
-		return found;
-	}
-	before = fperf_because(&sim->door, FPERF_CAUSE_PRESENCE);
-	nr = fperf_vma_folio_range(sim, vma, folio, &first, &vpn);
-	for (uint32_t i = 0; i < nr && !found; ) {
-		const uint64_t *const pmd = fperf_pmd_peek(sim, vma->mm, vpn + i);
-		const uint32_t in_table = sim->entries - fperf_pte_index(sim, vpn + i);
-		const uint32_t stop = i + (in_table < nr - i ? in_table : nr - i);
-		const uint64_t *pte, *run;
+		return (uint32_t)*sim->replay++;
+	before = fperf_because(&sim->door, FPERF_CAUSE_RECOUNT);
+	if (fperf_rmap_walk_begin(sim, &walk, folio)) {
+		walk.batch = 1;
+		while (found < limit && fperf_rmap_walk_next(&walk)) {
+			struct fperf_rmap_hit hit;
+			uint32_t cursor = 0;
 
-		if (pmd)
-			fperf_charge_pmd(sim, FPERF_LOAD, pmd);
-		if (!pmd || !*pmd || *pmd & FPERF_PTE_LEAF) {
-			found = pmd && *pmd & FPERF_PTE_LEAF && !(*pmd & FPERF_PTE_ZERO) &&
-				fperf_pte_pfn(*pmd) == folio;
-			i = stop;
-			continue;
+			found += fperf_rmap_walk_hit(&walk, &cursor, &hit);
+			if (sim->interrupt_after && !--sim->interrupt_after)
+				sim->interrupt(sim);
 		}
-		/* Ascending, entry by entry, until the first hit; the entries of the run itself are known. */
-		run = pte = &fperf_table(&sim->mem, fperf_pmd_table(*pmd))[fperf_pte_index(sim, vpn + i)];
-		while (i < stop && !found) {
-			if (first + i - skip < nr_skip) {
-				const uint32_t known = skip + nr_skip - (first + i);
-				const uint32_t jump = known < stop - i ? known : stop - i;
-
-				read_entries(sim, run, pte);
-				i += jump;
-				run = pte += jump;
-				continue;
-			}
-			found = (*pte & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) == FPERF_PTE_PRESENT &&
-				fperf_pte_pfn(*pte) == folio + first + i;
-			i++;
-			pte++;
-		}
-		read_entries(sim, run, pte);
+		fperf_rmap_walk_end(&walk);
 	}
 	fperf_because(&sim->door, before);
 	fperf_log_answer(sim, found);

@@ -51,10 +51,18 @@ struct fperf_scheme_ops {
 	void (*unmap_pmd)(struct fperf_sim *sim, const struct fperf_run *run);
 	/* An anonymous PMD mapping becomes nr PTE mappings in place. */
 	void (*split_pmd)(struct fperf_sim *sim, const struct fperf_run *run);
+	/*
+	 * A consumer that is about to visit every candidate, or could, offers the scheme to learn the number: true if it
+	 * wants it. recount_end() tells what a complete walk found. Both NULL: the count is never lost.
+	 */
+	bool (*recount_begin)(struct fperf_sim *sim, const struct fperf_query *query, enum fperf_recount_site site);
+	void (*recount_end)(struct fperf_sim *sim, const struct fperf_query *query, uint32_t found);
 	/* A folio that straddles the border: after a split in two, before a merge, after part of it moved. */
 	void (*vma_split)(struct fperf_sim *sim, const struct fperf_query *left, struct fperf_vma *right);
 	void (*vma_merge)(struct fperf_sim *sim, const struct fperf_query *left, struct fperf_vma *right);
 	void (*vma_move)(struct fperf_sim *sim, const struct fperf_query *from, const struct fperf_run *moved);
+	/* Does the state keep the design's own promises, given the truth? NULL if there is nothing to add. */
+	bool (*keeps_promises)(struct fperf_sim *sim, const struct fperf_query *query, uint32_t true_vmas);
 	/* Answer a question: one of enum fperf_answer; *value is the count, or the best guess where unknown. */
 	enum fperf_answer (*answer)(struct fperf_sim *sim, enum fperf_question question,
 				    const struct fperf_query *query, int64_t *value);
@@ -62,12 +70,18 @@ struct fperf_scheme_ops {
 
 /* ---- what a scheme may ask of mm: both cost accesses ---- */
 
-/* Does `vma` map a page of the folio, entries [skip, skip + nr_skip) of it aside? Policy: scan the entries, or oracle. */
-bool fperf_presence(struct fperf_sim *sim, uint64_t folio, uint32_t order, struct fperf_vma *vma, uint32_t skip,
-		    uint32_t nr_skip);
+/*
+ * Does `vma` map a page of the folio, entries [skip, skip + nr_skip) of it aside, which the caller is about to write or
+ * has just cleared? `mapping` says which. By the configured policy.
+ */
+bool fperf_present(struct fperf_sim *sim, uint64_t folio, struct fperf_vma *vma, uint32_t skip, uint32_t nr_skip,
+		    bool mapping);
 
 /* VMAs that map the folio now, by an rmap walk that stops at `limit`. */
-uint32_t fperf_count_vmas(struct fperf_sim *sim, uint64_t folio, uint32_t order, uint32_t limit);
+uint32_t fperf_count_vmas(struct fperf_sim *sim, uint64_t folio, uint32_t limit);
+
+/* A recount starts outside an unmap: its answers belong to an entry of the log of their own. */
+void fperf_log_recount(struct fperf_sim *sim, const struct fperf_query *query);
 
 /* ---- references that mappings own (the ledger behind refs_peak and leaked_pages; costs nothing) ---- */
 
@@ -96,6 +110,12 @@ void fperf_rmap_vma_merge(struct fperf_sim *sim, struct fperf_vma *left, struct 
 
 /* Part of a folio moved from one VMA of an mm to another (moved->vma). */
 void fperf_rmap_vma_move(struct fperf_sim *sim, struct fperf_vma *from, const struct fperf_run *moved);
+
+/* A consumer offers a recount, and tells what it found; see recount_begin above. */
+bool fperf_rmap_recount_begin(struct fperf_sim *sim, const struct fperf_query *query, enum fperf_recount_site site);
+void fperf_rmap_recount_end(struct fperf_sim *sim, const struct fperf_query *query, uint32_t found);
+/* Where the scheme wants it, walk for the number and repair the count. */
+void fperf_rmap_repair(struct fperf_sim *sim, const struct fperf_query *query, enum fperf_recount_site site);
 
 /* Replay one logged call (native): the same code path without mm around it. */
 void fperf_rmap_replay(struct fperf_sim *sim, const struct fperf_rmap_op *op, const int64_t *answers);

@@ -149,6 +149,12 @@ struct fperf_sim {
 	size_t nr_answers, cap_answers;
 	bool logging;
 	const int64_t *replay;		/* native replay: answers come from here */
+	uint64_t recounting;		/* folio that the current actor recounts: its own unmaps do not disturb it */
+	/* An event armed to run in the middle of the next recount walk: what a recount must survive. */
+	uint32_t interrupt_after;	/* VMAs still to be visited before it; 0: none armed */
+	void (*interrupt)(struct fperf_sim *sim);
+	struct fperf_event interrupt_event;
+	uint64_t walk_rng;		/* state of the generator behind random walk order */
 	uint64_t split_queue_lock_at;
 	uint64_t split_queue_lock;	/* the word the native back end locks */
 	int error;			/* first failure inside a hook or a walk */

@@ -152,6 +152,13 @@ static void check_folio(struct fperf_sim *sim, struct recount *r, uint64_t folio
 			check_answer(sim, r, FPERF_ASK_PAGE_MAPCOUNT, "page_mapcount", &query, r->page[folio + i]);
 	}
 	query.page = 0;
+	if (sim->scheme->keeps_promises) {
+		const uint32_t vmas = order ? r->vmas[folio] : (uint32_t)total;
+
+		if (!sim->scheme->keeps_promises(sim, &query, vmas))
+			fail(r, "folio %llu: the state breaks a promise of %s: %u VMAs map it, mappings own %d references",
+			     (unsigned long long)folio, sim->scheme->name, vmas, f->mapping_refs);
+	}
 	if (sim->scheme->answer(sim, FPERF_ASK_MAPPED, &query, &(int64_t){ 0 }) == FPERF_NO && total)
 		fail(r, "folio %llu: \"not mapped\", the page tables have %lld mappings", (unsigned long long)folio,
 		     (long long)total);

@@ -10,12 +10,21 @@
  */
 #include "scheme/scheme.h"
 
-enum { MANY = 3, STATE_MASK = 3 };
+/*
+ * The head's old _mapcount word, zero-based: S in the two low bits; bit 2 says "a recount is running"; the rest is free,
+ * and the threshold policy counts unmaps at Many there. Where anonymous folios are counted exactly, their word is the
+ * number of VMAs.
+ */
+enum { MANY = 3, STATE_MASK = 3, BUSY = 1 << 2, UNMAP = 1 << 3 };
 
-/* Zero-based, in the two low bits of the head's old _mapcount word; the rest is free. */
 static int32_t *state_word(struct fperf_sim *sim, uint64_t folio)
 {
 	return &fperf_head(sim, folio)->mapcount;
+}
+
+static bool exact(const struct fperf_sim *sim, bool anon)
+{
+	return anon && sim->cfg.recount == FPERF_RECOUNT_ANON_EXACT;
 }
 
 static void folio_init(struct fperf_sim *sim, uint64_t folio, uint32_t order)
@@ -30,9 +39,20 @@ static void folio_free(struct fperf_sim *sim, uint64_t folio, uint32_t order)
 	fperf_load32(&sim->door, FPERF_FIELD_FOLIO_STATE, state_word(sim, folio));
 }
 
-static int load_state(struct fperf_sim *sim, uint64_t folio)
+static int32_t load_word(struct fperf_sim *sim, uint64_t folio)
 {
-	return (int)(fperf_load32(&sim->door, FPERF_FIELD_FOLIO_STATE, state_word(sim, folio)) & STATE_MASK);
+	return (int32_t)fperf_load32(&sim->door, FPERF_FIELD_FOLIO_STATE, state_word(sim, folio));
+}
+
+static bool is_many(const struct fperf_sim *sim, int32_t word, bool anon)
+{
+	return !exact(sim, anon) && (word & STATE_MASK) == MANY;
+}
+
+/* VMAs as far as they are known; MANY stands for three or more, or fewer. */
+static int32_t count_of(const struct fperf_sim *sim, int32_t word, bool anon)
+{
+	return exact(sim, anon) ? word : word & STATE_MASK;
 }
 
 /* One step up, saturating: a compare-exchange, since an add could pass Many. The reference comes first. */
@@ -47,8 +67,7 @@ static bool step_up(struct fperf_sim *sim, uint64_t folio, bool donated)
 		fperf_adopt(&sim->door, refcount);
 	else
 		fperf_add32(&sim->door, FPERF_FIELD_REFCOUNT, refcount, 1);
-	while ((old & STATE_MASK) < MANY &&
-	       !fperf_cmpxchg32(&sim->door, FPERF_FIELD_FOLIO_STATE, word, &old, old + 1))
+	while (!fperf_cmpxchg32(&sim->door, FPERF_FIELD_FOLIO_STATE, word, &old, old + 1))
 		;
 	return donated;
 }
@@ -64,50 +83,108 @@ static void step_down(struct fperf_sim *sim, uint64_t folio)
 	fperf_add32(&sim->door, FPERF_FIELD_REFCOUNT, &fperf_head(sim, folio)->refcount, -1);
 }
 
+/* At Many nothing is counted, but a recount under way must learn that somebody came or went. */
+static void disturb(struct fperf_sim *sim, uint64_t folio, int32_t word)
+{
+	if (word & BUSY && sim->recounting != folio)
+		fperf_add32(&sim->door, FPERF_FIELD_FOLIO_STATE, state_word(sim, folio), -BUSY);
+}
+
 static bool map_run(struct fperf_sim *sim, const struct fperf_run *run)
 {
+	int32_t word;
+
 	if (run->flags & FPERF_RUN_NEW) {
 		/* Nobody else sees the folio yet; the allocation's reference is this VMA's. */
 		fperf_note_mapping_refs(sim, run->folio, 1);
 		fperf_store32(&sim->door, FPERF_FIELD_FOLIO_STATE, state_word(sim, run->folio), 1);
 		return false;
 	}
-	if (load_state(sim, run->folio) == MANY ||
-	    fperf_presence(sim, run->folio, run->order, run->vma, run->first, run->nr))
+	word = load_word(sim, run->folio);
+	if (is_many(sim, word, run->flags & FPERF_RUN_ANON)) {
+		disturb(sim, run->folio, word);
+		return false;
+	}
+	if (fperf_present(sim, run->folio, run->vma, run->first, run->nr, true))
 		return false;
 	return step_up(sim, run->folio, run->flags & FPERF_RUN_DONATED);
 }
 
-/* Bring Many down to what a walk finds, references with it, in one exchange of the two neighbouring words. */
-static void recount(struct fperf_sim *sim, uint64_t folio, uint32_t order, uint32_t limit)
+/* May this site recount, under this policy? */
+static bool wanted(const struct fperf_sim *sim, enum fperf_recount_site site, int32_t word)
 {
-	uint64_t *const pair = (uint64_t *)state_word(sim, folio);
-	const uint32_t found = fperf_count_vmas(sim, folio, order, limit);
+	switch ((enum fperf_recount)sim->cfg.recount) {
+	case FPERF_RECOUNT_EAGER:
+	case FPERF_RECOUNT_EAGER_STOP3:
+		return site == FPERF_SITE_UNMAP;
+	case FPERF_RECOUNT_THRESHOLD:
+		return site == FPERF_SITE_UNMAP && (uint32_t)word / UNMAP >= sim->cfg.recount_period;
+	case FPERF_RECOUNT_ON_RECLAIM:
+		return site == FPERF_SITE_RECLAIM;
+	case FPERF_RECOUNT_ON_WRITE_FAULT:
+		return site == FPERF_SITE_WRITE_FAULT;
+	case FPERF_RECOUNT_LAZY:
+	case FPERF_RECOUNT_ANON_EXACT:
+	case FPERF_NR_RECOUNTS:
+		break;
+	}
+	return false;
+}
+
+/*
+ * The safe recount: mark the folio busy, walk with every page-table lock taken, and exchange only if nobody has taken the
+ * mark away meanwhile. The naive one walks and stores.
+ */
+static bool recount_begin(struct fperf_sim *sim, const struct fperf_query *query, enum fperf_recount_site site)
+{
+	const int32_t word = load_word(sim, query->folio);
+
+	if (!is_many(sim, word, query->anon) || !wanted(sim, site, word))
+		return false;
+	if (!sim->cfg.recount_naive)
+		fperf_add32(&sim->door, FPERF_FIELD_FOLIO_STATE, state_word(sim, query->folio), BUSY);
+	return true;
+}
+
+/* Bring Many down to what the walk found, references with it, in one exchange of the two neighbouring words. */
+static void recount_end(struct fperf_sim *sim, const struct fperf_query *query, uint32_t found)
+{
+	uint64_t *const pair = (uint64_t *)state_word(sim, query->folio);
+	const uint32_t fewer = found < MANY ? MANY - found : 0;
 	uint64_t old = *pair;
-	uint64_t new;
 
-	if (found >= MANY)
-		return;
-	do {
-		const uint32_t state = (uint32_t)old - (MANY - found);
-		const uint32_t refs = (uint32_t)(old >> 32) - (MANY - found);
+	for (;;) {
+		const bool busy = (uint32_t)old & BUSY;
+		const uint64_t new = (old >> 32) - fewer;
 
-		new = (uint64_t)refs << 32 | state;
-	} while (!fperf_cmpxchg64(&sim->door, FPERF_FIELD_FOLIO_STATE, pair, &old, new));
-	fperf_note_mapping_refs(sim, folio, -(int32_t)(MANY - found));
+		if (!sim->cfg.recount_naive && !busy)
+			return;	/* somebody came or went while we walked: the number is worth nothing */
+		/* The unmaps counted so far are told to nobody any more. */
+		if (!fewer && !busy && !((uint32_t)old / UNMAP))
+			return;
+		if (fperf_cmpxchg64(&sim->door, FPERF_FIELD_FOLIO_STATE, pair, &old, new << 32 | (MANY - fewer)))
+			break;
+	}
+	fperf_note_mapping_refs(sim, query->folio, -(int32_t)fewer);
 }
 
 static void unmap_run(struct fperf_sim *sim, const struct fperf_run *run)
 {
-	if (load_state(sim, run->folio) == MANY) {
-		if (sim->cfg.recount == FPERF_RECOUNT_EAGER)
-			recount(sim, run->folio, run->order, UINT32_MAX);
-		else if (sim->cfg.recount == FPERF_RECOUNT_EAGER_STOP3)
-			recount(sim, run->folio, run->order, MANY);
+	const struct fperf_query query = { .folio = run->folio, .order = run->order,
+					   .anon = run->flags & FPERF_RUN_ANON, .vma = run->vma };
+	const int32_t word = load_word(sim, run->folio);
+
+	if (!is_many(sim, word, query.anon)) {
+		if (!fperf_present(sim, run->folio, run->vma, run->first, run->nr, false))
+			step_down(sim, run->folio);
 		return;
 	}
-	if (!fperf_presence(sim, run->folio, run->order, run->vma, 0, 0))
-		step_down(sim, run->folio);
+	disturb(sim, run->folio, word);
+	if (sim->cfg.recount == FPERF_RECOUNT_THRESHOLD)
+		fperf_add32(&sim->door, FPERF_FIELD_FOLIO_STATE, state_word(sim, run->folio), UNMAP);
+	if (recount_begin(sim, &query, FPERF_SITE_UNMAP))
+		recount_end(sim, &query, fperf_count_vmas(sim, run->folio, sim->cfg.recount == FPERF_RECOUNT_EAGER ?
+									    UINT32_MAX : MANY));
 }
 
 /* The same VMA maps the same folio before and after. */
@@ -116,18 +193,24 @@ static void split_pmd(struct fperf_sim *sim, const struct fperf_run *run)
 	(void)sim, (void)run;
 }
 
+/* Do both VMAs at a border map pages of the folio? Nothing to do at Many. */
+static bool both_map(struct fperf_sim *sim, const struct fperf_query *left, struct fperf_vma *right)
+{
+	return !is_many(sim, load_word(sim, left->folio), left->anon) &&
+	       fperf_present(sim, left->folio, left->vma, 0, 0, false) &&
+	       fperf_present(sim, left->folio, right, 0, 0, false);
+}
+
 /* One VMA became two: the second is a new mapper if both halves map pages. */
 static void vma_split(struct fperf_sim *sim, const struct fperf_query *left, struct fperf_vma *right)
 {
-	if (load_state(sim, left->folio) < MANY && fperf_presence(sim, left->folio, left->order, left->vma, 0, 0) &&
-	    fperf_presence(sim, left->folio, left->order, right, 0, 0))
+	if (both_map(sim, left, right))
 		step_up(sim, left->folio, false);
 }
 
 static void vma_merge(struct fperf_sim *sim, const struct fperf_query *left, struct fperf_vma *right)
 {
-	if (load_state(sim, left->folio) < MANY && fperf_presence(sim, left->folio, left->order, left->vma, 0, 0) &&
-	    fperf_presence(sim, left->folio, left->order, right, 0, 0))
+	if (both_map(sim, left, right))
 		step_down(sim, left->folio);
 }
 
@@ -135,35 +218,46 @@ static void vma_move(struct fperf_sim *sim, const struct fperf_query *from, cons
 {
 	bool left, had;
 
-	if (load_state(sim, from->folio) == MANY)
+	if (is_many(sim, load_word(sim, from->folio), from->anon))
 		return;
-	left = fperf_presence(sim, from->folio, from->order, from->vma, 0, 0);
-	had = fperf_presence(sim, from->folio, from->order, moved->vma, moved->first, moved->nr);
+	left = fperf_present(sim, from->folio, from->vma, 0, 0, false);
+	had = fperf_present(sim, from->folio, moved->vma, moved->first, moved->nr, true);
 	if (left && !had)
 		step_up(sim, from->folio, false);
 	else if (!left && had)
 		step_down(sim, from->folio);
 }
 
+/* I1: mappings own S references. I2: below Many, S VMAs map the folio. schemes.md 3.2. */
+static bool keeps_promises(struct fperf_sim *sim, const struct fperf_query *query, uint32_t true_vmas)
+{
+	const int32_t word = load_word(sim, query->folio);
+	const int32_t count = count_of(sim, word, query->anon);
+
+	return sim->folios[query->folio].mapping_refs == count && !(word & BUSY && !exact(sim, query->anon)) &&
+	       (is_many(sim, word, query->anon) || count == (int64_t)true_vmas);
+}
+
 static enum fperf_answer answer(struct fperf_sim *sim, enum fperf_question question, const struct fperf_query *query,
 				int64_t *value)
 {
-	const int state = load_state(sim, query->folio);
+	const int32_t word = load_word(sim, query->folio);
+	const bool many = is_many(sim, word, query->anon);
 
-	*value = state;
+	*value = count_of(sim, word, query->anon);
 	switch (question) {
 	case FPERF_ASK_MAPPED:
-		return state == MANY ? FPERF_UNKNOWN : state > 0;
+		return many ? FPERF_UNKNOWN : *value > 0;
 	case FPERF_ASK_SHARED:
 		/* Two VMAs may belong to one mm. */
-		return state < 2 ? FPERF_NO : FPERF_UNKNOWN;
+		return *value < 2 ? FPERF_NO : FPERF_UNKNOWN;
 	case FPERF_ASK_MAPPING_REFS:
 		return FPERF_COUNT;
 	case FPERF_ASK_TOTAL_MAPCOUNT:
 		/* VMAs, not mappings: exact only where they are the same. */
-		return state == 0 || (state < MANY && !query->order) ? FPERF_COUNT : FPERF_UNKNOWN;
+		return *value == 0 || (!many && !query->order) ? FPERF_COUNT : FPERF_UNKNOWN;
 	case FPERF_ASK_PAGE_MAPCOUNT:
-		return state < 2 || (state < MANY && !query->order) ? FPERF_COUNT : FPERF_UNKNOWN;
+		return *value < 2 || (!many && !query->order) ? FPERF_COUNT : FPERF_UNKNOWN;
 	case FPERF_NR_QUESTIONS:
 		break;
 	}
@@ -184,5 +278,8 @@ const struct fperf_scheme_ops FPERF_SCHEME(zero_one_two_many) = {
 	.vma_split = vma_split,
 	.vma_merge = vma_merge,
 	.vma_move = vma_move,
+	.recount_begin = recount_begin,
+	.recount_end = recount_end,
+	.keeps_promises = keeps_promises,
 	.answer = answer,
 };

@@ -146,15 +146,6 @@ cdef extern from "core/fperf_abi.h" nogil:
     enum:
         FPERF_MAX_CACHE_LEVELS
 
-    enum fperf_presence:
-        FPERF_PRESENCE_SCAN
-        FPERF_PRESENCE_ORACLE
-
-    enum fperf_recount:
-        FPERF_RECOUNT_LAZY
-        FPERF_RECOUNT_EAGER
-        FPERF_RECOUNT_EAGER_STOP3
-
     struct fperf_config:
         uint32_t abi_version
         uint32_t page_shift
@@ -163,6 +154,9 @@ cdef extern from "core/fperf_abi.h" nogil:
         uint32_t scheme
         uint32_t presence
         uint32_t recount
+        uint32_t recount_period
+        uint32_t recount_naive
+        uint32_t walk_order_seed
         uint32_t truth
         uint32_t strict
         uint32_t log_rmap

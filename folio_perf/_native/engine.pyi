@@ -20,11 +20,6 @@ NO: Final[int]
 YES: Final[int]
 COUNT: Final[int]
 UNKNOWN: Final[int]
-PRESENCE_SCAN: Final[int]
-PRESENCE_ORACLE: Final[int]
-RECOUNT_LAZY: Final[int]
-RECOUNT_EAGER: Final[int]
-RECOUNT_EAGER_STOP3: Final[int]
 MAPPING_ANON: Final[int]
 MAPPING_FILE: Final[int]
 MAPPING_ZERO: Final[int]
@@ -54,6 +49,9 @@ class SimulationConfig(TypedDict):
     scheme: int
     presence: int
     recount: int
+    recount_period: int
+    recount_naive: int
+    walk_order_seed: int
     truth: int
     strict: int
     log_rmap: int
@@ -79,6 +77,8 @@ def names(
         "questions",
         "schemes",
         "hooks",
+        "presences",
+        "recounts",
     ],
 ) -> tuple[str, ...]: ...
 
@@ -93,6 +93,7 @@ class Simulation:
         *,
         progress: Callable[[int], object] | None = None,
     ) -> int: ...
+    def interrupt(self, visits: int, event: NDArray[np.void]) -> None: ...
     def counters(self) -> NDArray[np.uint64]: ...
     def event_stats(self) -> NDArray[np.void]: ...
     def totals(self) -> dict[str, int]: ...

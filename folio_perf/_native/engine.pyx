@@ -33,11 +33,6 @@ NO = <int>FPERF_NO
 YES = <int>FPERF_YES
 COUNT = <int>FPERF_COUNT
 UNKNOWN = <int>FPERF_UNKNOWN
-PRESENCE_SCAN = <int>FPERF_PRESENCE_SCAN
-PRESENCE_ORACLE = <int>FPERF_PRESENCE_ORACLE
-RECOUNT_LAZY = <int>FPERF_RECOUNT_LAZY
-RECOUNT_EAGER = <int>FPERF_RECOUNT_EAGER
-RECOUNT_EAGER_STOP3 = <int>FPERF_RECOUNT_EAGER_STOP3
 MAPPING_ANON = <int>FPERF_MAPPING_ANON
 MAPPING_FILE = <int>FPERF_MAPPING_FILE
 MAPPING_ZERO = <int>FPERF_MAPPING_ZERO
@@ -95,6 +90,9 @@ CONFIG_FIELDS = (
     "scheme",
     "presence",
     "recount",
+    "recount_period",
+    "recount_naive",
+    "walk_order_seed",
     "truth",
     "strict",
     "log_rmap",
@@ -120,6 +118,8 @@ NAME_TABLES = {
     "questions": <int>FPERF_NAMES_QUESTIONS,
     "schemes": <int>FPERF_NAMES_SCHEMES,
     "hooks": <int>FPERF_NAMES_HOOKS,
+    "presences": <int>FPERF_NAMES_PRESENCES,
+    "recounts": <int>FPERF_NAMES_RECOUNTS,
 }
 
 # Events between two looks at pending signals: so many that the look costs nothing, so few that Ctrl-C feels prompt.
@@ -209,6 +209,9 @@ cdef class Simulation:
         c.scheme = index(config["scheme"])
         c.presence = index(config["presence"])
         c.recount = index(config["recount"])
+        c.recount_period = index(config["recount_period"])
+        c.recount_naive = index(config["recount_naive"])
+        c.walk_order_seed = index(config["walk_order_seed"])
         c.truth = index(config["truth"])
         c.strict = index(config["strict"])
         c.log_rmap = index(config["log_rmap"])
@@ -317,6 +320,21 @@ cdef class Simulation:
             if progress is not None:
                 progress(at)
         return at
+
+    def interrupt(self, uint32_t visits, event):
+        """Arm an event to run in the middle of the next recount.
+
+        Parameters
+        ----------
+        visits : int
+            VMAs the recount's walk visits before it.
+        event : EVENT_DTYPE, shape (1,)
+            A touch or MADV_DONTNEED: what may change entries while a walk holds the tree.
+        """
+        cdef const fperf_event[::1] one = rows_of(event, EVENT_DTYPE, "event")
+        if one.shape[0] != 1:
+            raise ValueError(f"event: {one.shape[0]} rows instead of 1")
+        check(fperf_sim_interrupt(self.idle(), visits, &one[0]))
 
     def counters(self):
         """Everything counted so far: uint64, shape `COUNTERS_SHAPE`."""

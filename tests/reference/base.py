@@ -107,11 +107,15 @@ class Question(IntEnum):
 
 
 class Recount(Enum):
-    """What zero_one_two_many does when something is unmapped at Many."""
+    """Who brings zero_one_two_many down from Many. When, the log says: a recount has its result among the answers."""
 
     LAZY = "lazy"
+    ON_RECLAIM = "on_reclaim"
+    ON_WRITE_FAULT = "on_write_fault"
     EAGER = "eager"
     EAGER_STOP3 = "eager_stop3"
+    THRESHOLD = "threshold"
+    ANON_EXACT = "anon_exact"
 
 
 class TwinError(AssertionError):
@@ -123,6 +127,8 @@ class Params:
     """Choices a scheme leaves open. The presence policy is no member: it changes reads, never state or atomics."""
 
     recount: Recount = Recount.LAZY
+    naive: bool = False
+    """Walk, then store; the safe recount marks the folio busy first, one atomic, and its exchange takes the mark away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from .base import (
     MAPCOUNT_OFFSET,
+    RUN_ANON,
     Answer,
     FolioState,
     Hook,
@@ -19,6 +20,7 @@ from .base import (
 )
 
 MANY = 3
+UNMAP_SHIFT = 3  # two bits of count, one that says a recount is running, then the unmaps at Many
 
 
 @dataclass(slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class ZeroOneTwoManyFolio(FolioState):
     """``step``: 0, 1, 2 VMAs map the folio, or 3 = Many, after which nothing is known."""
 
     step: int = 0
+    unmaps: int = 0
 
 
 class ZeroOneTwoMany(SchemeTwin[ZeroOneTwoManyFolio]):
@@ -64,13 +67,19 @@ class ZeroOneTwoMany(SchemeTwin[ZeroOneTwoManyFolio]):
 
     def _lower(self, folio: ZeroOneTwoManyFolio, nr_vmas: int) -> None:
         """Store what a recount at Many found; count and references share an 8-byte word, so one atomic moves both."""
-        if nr_vmas >= MANY:
-            return
-        dropped = MANY - nr_vmas
-        folio.step = nr_vmas
+        dropped = max(MANY - nr_vmas, 0)
+        if not self.params.naive:
+            self.count("mapcount")  # the mark
+        if dropped or folio.unmaps or not self.params.naive:
+            self.count("mapcount")  # the exchange
+        folio.unmaps = 0
+        folio.step = MANY - dropped
         folio.refs -= dropped
         folio.mapping_refs -= dropped
-        self.count("mapcount")
+
+    def _is_many(self, folio: ZeroOneTwoManyFolio) -> bool:
+        exact = self.params.recount is Recount.ANON_EXACT and bool(self.op.flags & RUN_ANON)
+        return folio.step == MANY and not exact
 
     # -- mapping --------------------------------------------------------------------------------------------------
 
@@ -81,7 +90,7 @@ class ZeroOneTwoMany(SchemeTwin[ZeroOneTwoManyFolio]):
             folio.mapping_refs = 1
             self.refs_peak = max(self.refs_peak, 1)
             return
-        if folio.step < MANY and not self.answers.take("whether the VMA maps the folio already"):
+        if not self._is_many(folio) and not self.answers.take("whether the VMA maps the folio already"):
             self._up(folio, self.op.donated)
         elif self.op.donated:
             # Nobody needs the reference the page-cache lookup took.
@@ -93,7 +102,7 @@ class ZeroOneTwoMany(SchemeTwin[ZeroOneTwoManyFolio]):
             raise TwinError("fork copies a mapping of a folio that nothing maps")
         if self.answers.left:
             self.map_run(folio)
-        elif folio.step < MANY:
+        elif not self._is_many(folio):
             # The destination VMA starts empty, so its first run needs no test.
             self._up(folio)
 
@@ -103,10 +112,14 @@ class ZeroOneTwoMany(SchemeTwin[ZeroOneTwoManyFolio]):
     def unmap_run(self, folio: ZeroOneTwoManyFolio) -> None:
         if folio.step == 0:
             raise TwinError("the folio is not mapped")
-        if folio.step < MANY:
+        if not self._is_many(folio):
             if not self.answers.take("whether the VMA still maps some of the folio"):
                 self._down(folio)
-        elif self.params.recount is not Recount.LAZY:
+            return
+        if self.params.recount is Recount.THRESHOLD:
+            folio.unmaps += 1
+            self.count("mapcount")
+        if self.params.recount in (Recount.EAGER, Recount.EAGER_STOP3) or self.answers.left:
             self._lower(folio, self.answers.take("how many VMAs map the folio"))
 
     def unmap_pmd(self, folio: ZeroOneTwoManyFolio) -> None:
@@ -134,12 +147,12 @@ class ZeroOneTwoMany(SchemeTwin[ZeroOneTwoManyFolio]):
 
         Without answers the call itself says that they do; else each answer speaks for one side.
         """
-        if 0 < folio.step < MANY and self._all_present():
+        if folio.step and not self._is_many(folio) and self._all_present():
             self._up(folio)
 
     def _vma_merge(self, folio: ZeroOneTwoManyFolio) -> None:
         """Two mappers become one, an unmap by one VMA; answers below Many as for a split."""
-        if folio.step == MANY:
+        if self._is_many(folio):
             self._recount_if_walked(folio)
         elif folio.step and self._all_present():
             if folio.step < 2:
@@ -151,7 +164,7 @@ class ZeroOneTwoMany(SchemeTwin[ZeroOneTwoManyFolio]):
 
         Answers below Many: whether the source still maps some of the folio, then whether the target did before.
         """
-        if folio.step == MANY:
+        if self._is_many(folio):
             self._recount_if_walked(folio)
         elif folio.step:
             if not self.answers.take("whether the source still maps some of the folio"):
@@ -187,7 +200,7 @@ class ZeroOneTwoMany(SchemeTwin[ZeroOneTwoManyFolio]):
 
     def render_page(self, folio: ZeroOneTwoManyFolio, i: int, image: PageImage) -> None:
         # The one count that is not stored minus one; tails keep the allocator's -1.
-        image.put_s32(MAPCOUNT_OFFSET, folio.step if i == 0 else -1)
+        image.put_s32(MAPCOUNT_OFFSET, folio.step | folio.unmaps << UNMAP_SHIFT if i == 0 else -1)
 
     def ask(self, pfn: int, question: Question, page: int = 0) -> tuple[Answer, int]:
         folio = self.folio_of(pfn, page)
