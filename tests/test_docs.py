@@ -118,7 +118,9 @@ def glossary(section: str | None = None) -> set[str]:
     text = text_of("glossary.md")
     if section is not None:
         text = text.split(f"\n## {section}\n")[1].split("\n## ")[0]
-    return {word for line in re.findall(r"^- (\*\*.*)", text, re.MULTILINE) for word in re.findall(r"\*\*(.+?)\*\*", line)}
+    return {
+        word for line in re.findall(r"^- (\*\*.*)", text, re.MULTILINE) for word in re.findall(r"\*\*(.+?)\*\*", line)
+    }
 
 
 @cache

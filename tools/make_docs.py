@@ -7,9 +7,9 @@
     make_docs.py --list        names of the generated parts
     make_docs.py NAME ...      print these parts
 
-A generated part stands between ``<!-- begin generated: NAME -->`` and ``<!-- end generated: NAME -->``; all other text is
-written by hand and left alone. Formulas are read out of tests/test_tables.py, so that a page cannot state one that no
-test holds. Run it from a tree whose extension modules are built (make ext).
+A generated part stands between ``<!-- begin generated: NAME -->`` and ``<!-- end generated: NAME -->``; all other text
+is written by hand and left alone. Formulas are read out of tests/test_tables.py, so that a page cannot state one that
+no test holds. Run it from a tree whose extension modules are built (make ext).
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _formulas(node: ast.expr) -> tuple[str, ...]:
 
 @cache
 def rmw_table() -> Mapping[str, Mapping[str, str]]:
-    """Formula by scheme@kernel and event."""
+    """Read the RMW formulas, by scheme@kernel and event."""
     columns = [name for name, _ in _items(_assigned("COLUMNS"))]
     if columns != list(EVENTS):
         raise DocsError(f"tests/test_tables.py has the columns {columns}, this tool describes {list(EVENTS)}")
@@ -153,7 +153,7 @@ def rmw_table() -> Mapping[str, Mapping[str, str]]:
 
 @cache
 def lines_table() -> Mapping[str, Mapping[str, str]]:
-    """Lines read and written, by scheme@kernel and event."""
+    """Read the formulas of lines read and written, by scheme@kernel and event."""
     found: dict[str, dict[str, str]] = {}
     for scheme, value in _items(_assigned("LINES")):
         assert isinstance(value, ast.Dict)
@@ -167,7 +167,7 @@ def _lines(read: str, written: str) -> str:
 
 
 def _by_scheme_and_event(found: Mapping[str, Mapping[str, str]]) -> str:
-    """One row per scheme@kernel, the events cut into tables that fit a page."""
+    """Write one row per scheme@kernel, the events cut into tables that fit a page."""
     events = [event for event in EVENTS if any(event in row for row in found.values())]
     pieces = [events[:_EVENTS_PER_TABLE], events[_EVENTS_PER_TABLE:]] if len(events) > _EVENTS_PER_TABLE else [events]
     return "\n\n".join(
@@ -183,7 +183,7 @@ def _by_scheme_and_event(found: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def section_of(scheme: str) -> str:
-    """Number of the section that describes a scheme: the one its C file cites."""
+    """Find the number of the section that describes a scheme: the one its C file cites."""
     path = ROOT / "csrc" / "scheme" / f"scheme_{scheme}.c"
     match = re.search(r"\bschemes\.md (\d+\.\d+)", path.read_text(encoding="utf-8"))
     if match is None:
@@ -226,7 +226,7 @@ def scheme_section(name: str) -> str:
     lists.append(bullets("**Cannot answer**", info.cannot_answer))
     if info.options:
         options = [f"`{key}`: {', '.join(f'`{value}`' for value in values)}" for key, values in info.options.items()]
-        lists.append(bullets("**Policies**, the default first (section 7)", options))
+        lists.append(bullets("**Policies**, the default first (section 7.4)", options))
     parts.append("\n".join(lists))
     costs = _costs_of(name)
     if costs:
@@ -250,7 +250,7 @@ def _costs_of(name: str) -> str:
 
 
 def policies() -> str:
-    """What each value of each policy does, as `SchemeSpec` documents it."""
+    """Say what each value of each policy does, as `SchemeSpec` documents it."""
     lines = inspect.cleandoc(SchemeSpec.__doc__ or "").splitlines()
     texts: dict[str, str] = {}
     name = ""
@@ -265,7 +265,9 @@ def policies() -> str:
     parts = []
     for scheme in scheme_names():
         for option, values in scheme_info(scheme).options.items():
-            missing = [value for value in values if value.isidentifier() and f"``{value}``" not in texts.get(option, "")]
+            missing = [
+                value for value in values if value.isidentifier() and f"``{value}``" not in texts.get(option, "")
+            ]
             if option not in texts or missing:
                 raise DocsError(f"SchemeSpec does not say what {option}={'|'.join(missing or values)} does")
             parts.append(paragraph(f"- **{option}**, {texts[option].replace('``', '`')}", indent="  "))
@@ -407,11 +409,11 @@ def random_scenarios() -> str:
                 number = call.args[1]
                 assert isinstance(number, ast.Constant)
                 rows.append((f"`{node.name}`", str(number.value)))
-    return table(("test", "per scheme"), rows)
+    return table(("test", "scenarios"), rows)
 
 
 def replay() -> str:
-    """What became of the events of the recorded workloads, at the page size they were recorded with."""
+    """Count what became of the events of the recorded workloads, at the page size they were recorded with."""
     rows = []
     for path in _recordings():
         outcomes = [result.outcome for result in compare(path, schemes=DEFAULT_SCHEMES, backend="count").results]
@@ -431,7 +433,7 @@ def _counts(outcome: Outcome) -> tuple[str, ...]:
 
 
 def replay_grids() -> str:
-    """The same programs on larger pages: events that fail there."""
+    """Count the events of the same programs that fail on larger pages."""
     rows = []
     for path in _recordings():
         for page, policy in GRIDS:
