@@ -287,6 +287,8 @@ class _File:
             self._file = pq.ParquetFile(path, read_dictionary=["op"], page_checksum_verification=True)
             schema = self._file.schema_arrow
             metadata = schema.metadata or {}
+        except KeyError as error:
+            raise TraceError("a Parquet file, but not a trace: no column 'op'", source=self.source) from error
         except _READ_ERRORS as error:
             raise TraceError(f"not a readable Parquet file: {error}", source=self.source) from error
         if METADATA_KEY not in metadata:

@@ -80,9 +80,25 @@ void fperf_cache_note_run(struct fperf_door *door, enum fperf_field field, enum 
 		fperf_trace_note(door, field, access, at, nr, stride, furthest);
 }
 
+/* The list has the access under FIXED, where it was made. */
+static void trace_adopted(struct fperf_door *door, enum fperf_field field, uint64_t at)
+{
+	for (size_t i = door->nr_trace; i--; ) {
+		struct fperf_access_row *const row = &door->trace[i];
+
+		if (row->field == field && row->access == FPERF_RMW && row->address == at &&
+		    row->cause == FPERF_CAUSE_FIXED) {
+			row->cause = (uint16_t)door->cause;
+			return;
+		}
+	}
+}
+
 void fperf_cache_note_adopted(struct fperf_door *door, enum fperf_field field, uint64_t at)
 {
 	stamp(door, field, at >> door->line_shift, true);
+	if (door->tracing)
+		trace_adopted(door, field, at);
 }
 
 void fperf_trace_note(struct fperf_door *door, enum fperf_field field, enum fperf_access access, uint64_t at,

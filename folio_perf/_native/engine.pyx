@@ -124,8 +124,8 @@ NAME_TABLES = {
 
 # Events between two looks at pending signals: so many that the look costs nothing, so few that Ctrl-C feels prompt.
 cdef enum:
-    FIRST_SLICE = 256
-    LARGEST_SLICE = 65536
+    FIRST_SLICE = 64
+    LARGEST_SLICE = 1024
 cdef double SHORT_S = 0.02, LONG_S = 0.2
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,16 +180,14 @@ def read_golden(path: str | os.PathLike[str]) -> tuple[GoldenScenario, ...]:
 
 
 def _lines(where: str) -> Iterator[tuple[int, str]]:
-    with open(where, "rb") as raw:
-        compressed = raw.read(2) == b"\x1f\x8b"
-    opened = gzip.open(where, "rt", encoding="utf-8") if compressed else open(where, encoding="utf-8")
-    with opened as lines:
-        try:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, line
-        except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-            raise GoldenError(f"{where}: not a golden file: {error}") from error
+    content = Path(where).read_bytes()
+    try:
+        text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise GoldenError(f"{where}: not a golden file: {error}") from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield number, line
 
 
 def compare_golden(
