@@ -66,7 +66,7 @@ def _head(rng: random.Random, mthp: bool) -> list[str]:
 
 
 def random_scenario(seed: int, *, nr_operations: int = 40, mthp: bool = True) -> str:
-    """Return one scenario; equal seeds give equal texts. `mthp`: also ask for 16 and 64 KiB folios (4 KiB pages only)."""
+    """Return one scenario; equal seeds give equal texts. `mthp`: also 16 and 64 KiB folios (4 KiB pages only)."""
     rng = random.Random(seed)
     lines = _head(rng, mthp)
     live, born = ["P0"], 1

@@ -118,7 +118,9 @@ def reverse_fault() -> Scenario:
         ("batch", 130_816, 511),
     ],
 )
-def test_reverse_fill_costs_a_scan_of_everything_below(presence: str, empty_reads: int | None, hits: int | None) -> None:
+def test_reverse_fill_costs_a_scan_of_everything_below(
+    presence: str, empty_reads: int | None, hits: int | None
+) -> None:
     scenario = reverse_fault()
     simulation = simulation_of(scenario, f"zero_one_two_many:presence={presence}")
     simulation.run(scenario.events)

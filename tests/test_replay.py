@@ -27,9 +27,7 @@ def test_there_are_four_recordings() -> None:
 @pytest.mark.parametrize("path", TRACES, ids=lambda path: path.stem)
 def test_recordings_replay_without_contradiction(path: Path, spec: str) -> None:
     scenario = read_trace(path).to_scenario(Geometry())
-    simulation = new_simulation(
-        scenario, scheme=parse_scheme_spec(spec), kernel=load_profile("7.0"), backend="count"
-    )
+    simulation = new_simulation(scenario, scheme=parse_scheme_spec(spec), kernel=load_profile("7.0"), backend="count")
     status = np.zeros(scenario.nr_events, dtype=np.int32)
     simulation.run(scenario.events, status)
     simulation.check()
@@ -82,7 +80,10 @@ def test_children_of_vfork_share_their_parents_mm() -> None:
         simulation.run(scenario.events[event : event + 1])
         if before is not None:
             per_fork.append(
-                (bool(scenario.events[event]["flags"] & engine.FORK_SHARE_MM), simulation.totals()["pages_mapped"] - before)
+                (
+                    bool(scenario.events[event]["flags"] & engine.FORK_SHARE_MM),
+                    simulation.totals()["pages_mapped"] - before,
+                )
             )
     assert simulation.event_stats()["count"][fork_kind] == 79
     assert all(pages == 0 for is_shared, pages in per_fork if is_shared)

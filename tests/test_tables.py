@@ -43,9 +43,11 @@ class Costs:
         kernel = load_profile(spec.kernel or "7.0")
         if window:
             kernel = replace(kernel, fault_around_bytes=n * geometry.page_size_bytes)
-        # Anonymous folios below PMD size exist from v6.8 on; before, the figure for 16 pages is what such a folio would cost.
+        # Anonymous folios below PMD size exist from v6.8 on; before, 16 pages are what such a folio would cost.
         kernel = replace(kernel, mthp=True)
-        policy = FolioPolicy(always_bytes=(n * geometry.page_size_bytes,), madvise_bytes=(), shmem_bytes=(), name="test")
+        policy = FolioPolicy(
+            always_bytes=(n * geometry.page_size_bytes,), madvise_bytes=(), shmem_bytes=(), name="test"
+        )
         scenario = builder.build()
         simulation = new_simulation(
             scenario,
@@ -263,7 +265,11 @@ LINES: dict[str, dict[str, Callable[[int], tuple[int, int]]]] = {
 
 
 LINE_CELLS = [
-    (scheme, column, n) for scheme in LINES for column in LINES[scheme] for n in SIZES if n != 16 or column not in PMD_ONLY
+    (scheme, column, n)
+    for scheme in LINES
+    for column in LINES[scheme]
+    for n in SIZES
+    if n != 16 or column not in PMD_ONLY
 ]
 
 

@@ -22,7 +22,7 @@ struct fperf_access_row;
 
 /* State of the door. One per simulation; `row` is where the current event and cause count. */
 struct fperf_door {
-	uint64_t *row;			/* counters of [event][cause], FPERF_ROW_SIZE wide */
+	uint64_t *row;	/* counters of [event][cause], FPERF_ROW_SIZE wide */
 	uint64_t *counters;
 	const struct fperf_memmap *mem;
 	enum fperf_event_kind event;
@@ -32,10 +32,10 @@ struct fperf_door {
 	/* cache back end */
 	struct fperf_cache *cache;
 	unsigned int line_shift;
-	unsigned int last_level;	/* enum fperf_level that served the latest access */
-	unsigned int lookup_level;	/* ... and the latest page-cache lookup's reference */
-	uint32_t epoch;			/* number of the current event, for distinct lines */
-	uint32_t *stamps;		/* per line: epoch << 2 | written << 1 | read */
+	unsigned int last_level; /* enum fperf_level that served the latest access */
+	unsigned int lookup_level; /* ... and the latest page-cache lookup's reference */
+	uint32_t epoch;	  /* number of the current event, for distinct lines */
+	uint32_t *stamps;  /* per line: epoch << 2 | written << 1 | read */
 	uint64_t stamps_bytes;
 	/* list of accesses, when asked for */
 	struct fperf_access_row *trace;
@@ -46,8 +46,8 @@ struct fperf_door {
 static inline uint64_t *fperf_cell(struct fperf_door *door, enum fperf_field field, enum fperf_access access,
 				   enum fperf_dependence dependence, unsigned int level)
 {
-	return &door->row[((field * FPERF_NR_ACCESSES + access) * FPERF_NR_DEPENDENCES + dependence) *
-			  FPERF_NR_LEVELS + level];
+	return &door->row[((field * FPERF_NR_ACCESSES + access) * FPERF_NR_DEPENDENCES + dependence) * FPERF_NR_LEVELS +
+			  level];
 }
 
 static inline void fperf_point_row(struct fperf_door *door)

@@ -64,7 +64,7 @@ void fperf_cache_note_run(struct fperf_door *door, enum fperf_field field, enum 
 {
 	unsigned int furthest = FPERF_LEVEL_L1;
 
-	for (uint64_t i = 0; i < nr; ) {
+	for (uint64_t i = 0; i < nr;) {
 		const uint64_t line = (at + i * stride) >> door->line_shift;
 		uint32_t times = 1;
 		unsigned int level;
@@ -83,7 +83,7 @@ void fperf_cache_note_run(struct fperf_door *door, enum fperf_field field, enum 
 /* The list has the access under FIXED, where it was made. */
 static void trace_adopted(struct fperf_door *door, enum fperf_field field, uint64_t at)
 {
-	for (size_t i = door->nr_trace; i--; ) {
+	for (size_t i = door->nr_trace; i--;) {
 		struct fperf_access_row *const row = &door->trace[i];
 
 		if (row->field == field && row->access == FPERF_RMW && row->address == at &&
@@ -121,8 +121,13 @@ void fperf_trace_note(struct fperf_door *door, enum fperf_field field, enum fper
 	}
 	row = &door->trace[door->nr_trace++];
 	*row = (struct fperf_access_row){
-		.address = at, .nr = (uint32_t)nr, .stride = stride, .field = (uint16_t)field,
-		.access = (uint16_t)access, .cause = (uint16_t)door->cause, .event_kind = (uint16_t)door->event,
+		.address = at,
+		.nr = (uint32_t)nr,
+		.stride = stride,
+		.field = (uint16_t)field,
+		.access = (uint16_t)access,
+		.cause = (uint16_t)door->cause,
+		.event_kind = (uint16_t)door->event,
 		.level = level,
 	};
 	if (class == FPERF_CLASS_PAGE)

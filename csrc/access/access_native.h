@@ -190,8 +190,7 @@ static inline uint32_t fperf_run_same_bit(struct fperf_door *door, enum fperf_fi
 
 	(void)door, (void)field;
 	*set = __atomic_load_n(p, __ATOMIC_RELAXED) >> bit & 1;
-	while (i < nr &&
-	       (__atomic_load_n(FPERF_NEXT_PAGE(const uint64_t, p, i), __ATOMIC_RELAXED) >> bit & 1) == *set)
+	while (i < nr && (__atomic_load_n(FPERF_NEXT_PAGE(const uint64_t, p, i), __ATOMIC_RELAXED) >> bit & 1) == *set)
 		i++;
 	return i;
 }

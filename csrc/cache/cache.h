@@ -21,10 +21,10 @@ struct fperf_cache_geometry {
 };
 
 struct fperf_cache_counters {
-	uint64_t fetches;		/* lines asked for by the level above */
+	uint64_t fetches;  /* lines asked for by the level above */
 	uint64_t hits, misses;
-	uint64_t writebacks_in;		/* dirty lines received from the level above */
-	uint64_t writebacks_out;	/* dirty lines sent below */
+	uint64_t writebacks_in;	 /* dirty lines received from the level above */
+	uint64_t writebacks_out; /* dirty lines sent below */
 };
 
 /* size_bytes must be nr_ways x line x a power of two; 1 to 4 levels, largest last or equal. */

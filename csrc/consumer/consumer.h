@@ -23,7 +23,7 @@ struct fperf_consumer {
 	enum fperf_event_kind event;
 	int (*look)(struct fperf_sim *sim, uint64_t folio);
 };
-extern const struct fperf_consumer fperf_consumer_table[];	/* ends with a row without look */
+extern const struct fperf_consumer fperf_consumer_table[]; /* ends with a row without look */
 
 /* cow_reuse.c: a write to a present, write-protected entry. Asks shared, mapping_refs (mapcount up to v5.17). */
 int fperf_write_fault(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn) FPERF_MUST_CHECK;
@@ -38,8 +38,8 @@ int fperf_folio_referenced(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHE
 int fperf_try_to_unmap(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHECK;
 
 /* smaps.c: asks page_mapcount per page. rows may be NULL; *nr rows there are. */
-int fperf_smaps(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_vma_row *rows, size_t cap, size_t *nr)
-	FPERF_MUST_CHECK;
+int fperf_smaps(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_vma_row *rows, size_t cap,
+		size_t *nr) FPERF_MUST_CHECK;
 
 #endif
 

@@ -9,8 +9,11 @@ static struct fperf_query query_at(const struct fperf_sim *sim, struct fperf_vma
 {
 	const uint64_t folio = fperf_folio_head(sim, pfn);
 
-	return (struct fperf_query){ .folio = folio, .order = fperf_folio_order(sim, pfn),
-				     .page = (uint32_t)(pfn - folio), .anon = sim->folios[folio].anon, .vma = vma };
+	return (struct fperf_query){ .folio = folio,
+				     .order = fperf_folio_order(sim, pfn),
+				     .page = (uint32_t)(pfn - folio),
+				     .anon = sim->folios[folio].anon,
+				     .vma = vma };
 }
 
 /* Nobody but mappings, and a possible swap cache, refers to it, and there is one mapping: R = 1. */
@@ -117,8 +120,8 @@ int fperf_write_fault(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn
 	fperf_event_begin(&sim->door, shared ? FPERF_EV_FILE_FAULT : FPERF_EV_COW_FAULT);
 	pmd = fperf_pmd_walk(sim, vma->mm, vpn);
 	if (shared) {
-		pte = *pmd & FPERF_PTE_LEAF ? pmd : fperf_table(&sim->mem, fperf_pmd_table(*pmd)) +
-							    fperf_pte_index(sim, vpn);
+		pte = *pmd & FPERF_PTE_LEAF ? pmd :
+					      fperf_table(&sim->mem, fperf_pmd_table(*pmd)) + fperf_pte_index(sim, vpn);
 		*pte |= FPERF_PTE_WRITE | FPERF_PTE_DIRTY;
 		if (pte == pmd)
 			fperf_charge_pmd(sim, FPERF_STORE, pte);

@@ -27,7 +27,8 @@ static void clear_young(struct fperf_sim *sim, const struct fperf_rmap_hit *hit)
 
 int fperf_folio_referenced(struct fperf_sim *sim, uint64_t folio)
 {
-	const struct fperf_query query = { .folio = folio, .order = fperf_folio_order(sim, folio),
+	const struct fperf_query query = { .folio = folio,
+					   .order = fperf_folio_order(sim, folio),
 					   .anon = sim->folios[folio].anon };
 	struct fperf_rmap_walk walk;
 	int64_t budget = INT64_MAX;

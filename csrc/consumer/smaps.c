@@ -9,7 +9,7 @@
 static const unsigned int PSS_SHIFT = 12;
 
 struct sum {
-	uint64_t pss, pss_true;	/* fixed point */
+	uint64_t pss, pss_true; /* fixed point */
 	struct fperf_vma_row row;
 };
 
@@ -46,8 +46,9 @@ static void account(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vm
 {
 	const uint64_t folio = fperf_folio_head(sim, pfn);
 	const uint64_t whole = 1ull << (sim->cfg.page_shift + PSS_SHIFT);
-	struct fperf_query query = { .folio = folio, .order = fperf_folio_order(sim, folio),
-				     .anon = sim->folios[folio].anon, .vma = vma };
+	struct fperf_query query = {
+		.folio = folio, .order = fperf_folio_order(sim, folio), .anon = sim->folios[folio].anon, .vma = vma
+	};
 
 	sum->row.rss_pages += nr;
 	/* One reference can only be this mapping's: no count is looked at. */
@@ -123,15 +124,17 @@ int fperf_smaps(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_vma_row
 	*nr = mm->nr_vmas;
 	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
 		struct fperf_vma *const vma = mm->vmas[i];
-		struct sum sum = { .row = { .start = vma->start, .end = vma->end, .pgoff = vma->pgoff,
-					    .what = vma->object ? vma->object->index + 1 : 0, .flags = vma->flags } };
+		struct sum sum = { .row = { .start = vma->start,
+					    .end = vma->end,
+					    .pgoff = vma->pgoff,
+					    .what = vma->object ? vma->object->index + 1 : 0,
+					    .flags = vma->flags } };
 
 		account_vma(sim, &sum, vma);
 		sum.row.pss_bytes = sum.pss >> PSS_SHIFT;
 		sum.row.pss_true_bytes = sum.pss_true >> PSS_SHIFT;
 		sim->totals.pss_error_abs += distance(sum.row.pss_bytes, sum.row.pss_true_bytes);
-		sim->totals.uss_error_abs += distance(sum.row.uss_pages, sum.row.uss_true_pages)
-					     << sim->cfg.page_shift;
+		sim->totals.uss_error_abs += distance(sum.row.uss_pages, sum.row.uss_true_pages) << sim->cfg.page_shift;
 		if (i < cap && rows)
 			rows[i] = sum.row;
 	}

@@ -4,7 +4,8 @@
 
 int fperf_ask_total_mapcount(struct fperf_sim *sim, uint64_t folio)
 {
-	const struct fperf_query query = { .folio = folio, .order = fperf_folio_order(sim, folio),
+	const struct fperf_query query = { .folio = folio,
+					   .order = fperf_folio_order(sim, folio),
 					   .anon = sim->folios[folio].anon };
 	struct fperf_rmap_walk walk;
 	enum fperf_cause before;

@@ -33,7 +33,8 @@ static int unmap_vma(struct fperf_sim *sim, struct fperf_rmap_walk *walk, uint64
 
 int fperf_try_to_unmap(struct fperf_sim *sim, uint64_t folio)
 {
-	const struct fperf_query query = { .folio = folio, .order = fperf_folio_order(sim, folio),
+	const struct fperf_query query = { .folio = folio,
+					   .order = fperf_folio_order(sim, folio),
 					   .anon = sim->folios[folio].anon };
 	struct fperf_rmap_walk walk;
 	enum fperf_answer mapped = fperf_ask(sim, FPERF_ASK_MAPPED, &query, NULL);

@@ -5,10 +5,9 @@ static const struct {
 	const char *name;
 	const char *rule;
 	int err;
-} errors[FPERF_NR_ERRORS] = {
-	[FPERF_OK] = { "OK", "no error", 0 },
+} errors[FPERF_NR_ERRORS] = { [FPERF_OK] = { "OK", "no error", 0 },
 #define X(name, err, text) [FPERF_ERR_POS_##name] = { #name, text, err },
-	FPERF_ERRORS(X)
+			      FPERF_ERRORS(X)
 #undef X
 };
 

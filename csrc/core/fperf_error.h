@@ -40,7 +40,7 @@ enum fperf_error {
 #define X(name, err, text) FPERF_ERR_POS_##name,
 	FPERF_ERRORS(X)
 #undef X
-	FPERF_NR_ERRORS
+		FPERF_NR_ERRORS
 };
 #define FPERF_ERR(name) (-(int)FPERF_ERR_POS_##name)
 

@@ -36,7 +36,7 @@ enum fperf_op {
 #define X(NAME, name) FPERF_OP_##NAME,
 	FPERF_OPS(X)
 #undef X
-	FPERF_NR_OPS
+		FPERF_NR_OPS
 };
 
 /* What costs are accounted under. A touch becomes one event per fault it takes. */
@@ -64,7 +64,7 @@ enum fperf_event_kind {
 #define X(NAME, name) FPERF_EV_##NAME,
 	FPERF_EVENT_KINDS(X)
 #undef X
-	FPERF_NR_EVENT_KINDS
+		FPERF_NR_EVENT_KINDS
 };
 
 /*
@@ -82,7 +82,7 @@ enum fperf_cause {
 #define X(NAME, name) FPERF_CAUSE_##NAME,
 	FPERF_CAUSES(X)
 #undef X
-	FPERF_NR_CAUSES
+		FPERF_NR_CAUSES
 };
 
 /*
@@ -125,7 +125,7 @@ enum fperf_field {
 #define X(NAME, name, CLASS) FPERF_FIELD_##NAME,
 	FPERF_FIELDS(X)
 #undef X
-	FPERF_NR_FIELDS
+		FPERF_NR_FIELDS
 };
 
 enum fperf_object_class { FPERF_CLASS_PAGE, FPERF_CLASS_TABLE, FPERF_CLASS_REST, FPERF_NR_CLASSES };
@@ -146,7 +146,7 @@ enum fperf_level {
 #define X(NAME, name) FPERF_LEVEL_##NAME,
 	FPERF_LEVELS(X)
 #undef X
-	FPERF_NR_LEVELS
+		FPERF_NR_LEVELS
 };
 
 /* One row of counters: [field][access][dependence][level]. */
@@ -162,7 +162,7 @@ enum fperf_backend {
 #define X(NAME, name) FPERF_BACKEND_ID_##NAME,
 	FPERF_BACKENDS(X)
 #undef X
-	FPERF_NR_BACKENDS
+		FPERF_NR_BACKENDS
 };
 
 /* Advice of FPERF_OP_MADVISE (fperf_event.what). */
@@ -182,18 +182,18 @@ enum fperf_advice {
 #define X(NAME, name) FPERF_ADVICE_##NAME,
 	FPERF_ADVICES(X)
 #undef X
-	FPERF_NR_ADVICES
+		FPERF_NR_ADVICES
 };
 
 /* fperf_event.flags */
 enum {
-	FPERF_PROT_READ = 1u << 0,	/* MMAP, MPROTECT; exec counts as read */
+	FPERF_PROT_READ = 1u << 0, /* MMAP, MPROTECT; exec counts as read */
 	FPERF_PROT_WRITE = 1u << 1,
-	FPERF_MAP_SHARED = 1u << 2,	/* MMAP */
-	FPERF_MAP_FIXED = 1u << 3,	/* MMAP: replace what is there */
-	FPERF_MAP_GROWSDOWN = 1u << 4,	/* MMAP: a stack */
-	FPERF_TOUCH_WRITE = 1u << 5,	/* TOUCH: write instead of read */
-	FPERF_FORK_SHARE_MM = 1u << 6,	/* FORK: CLONE_VM|CLONE_VFORK, the child uses its parent's mm until exec */
+	FPERF_MAP_SHARED = 1u << 2, /* MMAP */
+	FPERF_MAP_FIXED = 1u << 3, /* MMAP: replace what is there */
+	FPERF_MAP_GROWSDOWN = 1u << 4, /* MMAP: a stack */
+	FPERF_TOUCH_WRITE = 1u << 5, /* TOUCH: write instead of read */
+	FPERF_FORK_SHARE_MM = 1u << 6, /* FORK: CLONE_VM|CLONE_VFORK, the child uses its parent's mm until exec */
 	FPERF_EVENT_FLAGS = (1u << 7) - 1,
 };
 
@@ -219,7 +219,7 @@ enum {
  *   smaps            process
  */
 struct fperf_event {
-	uint16_t op;		/* enum fperf_op */
+	uint16_t op;  /* enum fperf_op */
 	uint16_t cpu;
 	uint32_t process;
 	uint32_t what;
@@ -244,14 +244,14 @@ enum fperf_object_kind {
 #define X(NAME, name) FPERF_OBJECT_##NAME,
 	FPERF_OBJECT_KINDS(X)
 #undef X
-	FPERF_NR_OBJECT_KINDS
+		FPERF_NR_OBJECT_KINDS
 };
 
 struct fperf_object_desc {
-	uint32_t kind;		/* enum fperf_object_kind */
-	uint32_t order;		/* FILE: folio order the page cache uses, clipped at the ends of the file */
+	uint32_t kind; /* enum fperf_object_kind */
+	uint32_t order;	 /* FILE: folio order the page cache uses, clipped at the ends of the file */
 	uint64_t nr_pages;
-	uint32_t warm;		/* FILE: 1 = taken to be in the page cache before the scenario starts */
+	uint32_t warm; /* FILE: 1 = taken to be in the page cache before the scenario starts */
 	uint32_t pad;
 };
 
@@ -267,7 +267,7 @@ enum fperf_question {
 #define X(NAME, name) FPERF_ASK_##NAME,
 	FPERF_QUESTIONS(X)
 #undef X
-	FPERF_NR_QUESTIONS
+		FPERF_NR_QUESTIONS
 };
 
 enum fperf_answer { FPERF_NO = 0, FPERF_YES = 1, FPERF_COUNT = 2, FPERF_UNKNOWN = 3 };
@@ -284,7 +284,7 @@ enum fperf_presence {
 #define X(NAME, name) FPERF_PRESENCE_##NAME,
 	FPERF_PRESENCES(X)
 #undef X
-	FPERF_NR_PRESENCES
+		FPERF_NR_PRESENCES
 };
 
 /* zero_one_two_many: who brings Many down again, and when. schemes.md 7.4. */
@@ -301,7 +301,7 @@ enum fperf_recount {
 #define X(NAME, name) FPERF_RECOUNT_##NAME,
 	FPERF_RECOUNTS(X)
 #undef X
-	FPERF_NR_RECOUNTS
+		FPERF_NR_RECOUNTS
 };
 
 /* Where a consumer offers a recount. */
@@ -309,31 +309,32 @@ enum fperf_recount_site { FPERF_SITE_UNMAP, FPERF_SITE_RECLAIM, FPERF_SITE_WRITE
 
 /* Everything else a run reports, per event kind and in total. */
 struct fperf_event_stats {
-	uint64_t count;				/* events of this kind */
-	uint64_t vma_visits;			/* VMAs visited by rmap walks and recounts */
-	uint64_t pte_reads;			/* page-table entries read by walks, recounts and presence tests */
-	uint64_t lines_read[FPERF_NR_CLASSES];	/* distinct lines per event, summed; only read */
+	uint64_t count;	   /* events of this kind */
+	uint64_t vma_visits;   /* VMAs visited by rmap walks and recounts */
+	uint64_t pte_reads;   /* page-table entries read by walks, recounts and presence tests */
+	uint64_t lines_read[FPERF_NR_CLASSES]; /* distinct lines per event, summed; only read */
 	uint64_t lines_written[FPERF_NR_CLASSES];
 };
 
 struct fperf_totals {
-	uint64_t refs_peak;	/* largest number of references of one folio due to mappings */
-	uint64_t asked;		/* questions consumers put to the scheme */
-	uint64_t false_shared;	/* "shared" answered or assumed while one mm maps the folio */
-	uint64_t false_exclusive; /* "not shared" while two or more mms map it; 0 but in designs that look at one page */
-	uint64_t false_mapped;	/* "mapped" answered or assumed of an unmapped folio */
-	uint64_t stale_many;	/* answers lost to Many while fewer than three VMAs map the folio */
-	uint64_t leaked_pages;	/* pages of unmapped folios that stale counts keep allocated, now */
+	uint64_t refs_peak; /* largest number of references of one folio due to mappings */
+	uint64_t asked;	 /* questions consumers put to the scheme */
+	uint64_t false_shared; /* "shared" answered or assumed while one mm maps the folio */
+	uint64_t
+		false_exclusive; /* "not shared" while two or more mms map it; 0 but in designs that look at one page */
+	uint64_t false_mapped; /* "mapped" answered or assumed of an unmapped folio */
+	uint64_t stale_many; /* answers lost to Many while fewer than three VMAs map the folio */
+	uint64_t leaked_pages; /* pages of unmapped folios that stale counts keep allocated, now */
 	uint64_t leaked_pages_peak;
 	uint64_t anon_vma_hazard; /* anon_vmas that died while a stale count still points at them */
 	uint64_t cow_copies;
 	uint64_t cow_reuses;
-	uint64_t pages_mapped;	/* PTE entries written by map and fork, PMDs counted with all their pages */
+	uint64_t pages_mapped; /* PTE entries written by map and fork, PMDs counted with all their pages */
 	uint64_t pages_unmapped;
 	uint64_t faults_satisfied; /* touches of pages that were already mapped as needed */
 	uint64_t folios_live;
 	uint64_t pages_live;
-	uint64_t pss_error_abs;	/* sum over smaps reads of |PSS by the scheme - PSS by the truth|, bytes */
+	uint64_t pss_error_abs; /* sum over smaps reads of |PSS by the scheme - PSS by the truth|, bytes */
 	uint64_t uss_error_abs;
 	uint64_t swap_outs;
 	uint64_t swap_ins;

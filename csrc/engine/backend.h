@@ -7,7 +7,7 @@
 #include "mm/sim.h"
 
 struct fperf_engine_ops {
-	const struct fperf_scheme_ops *const *schemes;	/* in the order of FPERF_SCHEMES */
+	const struct fperf_scheme_ops *const *schemes; /* in the order of FPERF_SCHEMES */
 	int (*init)(struct fperf_sim *sim);
 	void (*destroy)(struct fperf_sim *sim);
 	int (*add_object)(struct fperf_sim *sim, const struct fperf_object_desc *desc, uint32_t *ret);

@@ -19,7 +19,7 @@ static const struct fperf_engine_ops *const backends[FPERF_NR_BACKENDS] = {
 enum {
 	NR_SCHEMES = 0
 #define X(name) + 1
-		     FPERF_SCHEMES(X)
+	FPERF_SCHEMES(X)
 #undef X
 };
 
@@ -40,11 +40,10 @@ static int check_profile(const struct fperf_profile *p, unsigned int page_shift)
 	if (p->version < FPERF_KERNEL(4, 5) || p->version >= FPERF_KERNEL(100, 0))
 		return FPERF_ERR(CONFIG);
 	if (!flag(p->anon_exclusive) || !flag(p->batch_file_fault) || !flag(p->batch_file_fault_refs) ||
-	    !flag(p->batch_fork) || !flag(p->batch_zap) || !flag(p->batch_pmd_split) ||
-	    !flag(p->batch_try_to_unmap) || !flag(p->batch_referenced) || !flag(p->lookup_ref_donated) ||
-	    !flag(p->fault_maps_folio) || !flag(p->shmem_fault_maps_folio) || !flag(p->cow_reuses_large) ||
-	    !flag(p->huge_zero_write_thp) || !flag(p->mthp) || !flag(p->deferred_split_relock) ||
-	    !flag(p->remap_spans_vmas))
+	    !flag(p->batch_fork) || !flag(p->batch_zap) || !flag(p->batch_pmd_split) || !flag(p->batch_try_to_unmap) ||
+	    !flag(p->batch_referenced) || !flag(p->lookup_ref_donated) || !flag(p->fault_maps_folio) ||
+	    !flag(p->shmem_fault_maps_folio) || !flag(p->cow_reuses_large) || !flag(p->huge_zero_write_thp) ||
+	    !flag(p->mthp) || !flag(p->deferred_split_relock) || !flag(p->remap_spans_vmas))
 		return FPERF_ERR(CONFIG);
 	if (!p->vma_bytes || p->vma_bytes > 512 || !p->anon_vma_bytes || p->anon_vma_bytes > 512 ||
 	    p->vma_walk_lines_file * 64 > 512 || p->vma_walk_lines_anon * 64 > 512 || p->mm_walk_lines * 64 > 512)
@@ -67,9 +66,9 @@ static int check_config(const struct fperf_config *c)
 		return FPERF_ERR(GEOMETRY);
 	if (c->scheme >= NR_SCHEMES)
 		return FPERF_ERR(SCHEME);
-	if (c->backend >= FPERF_NR_BACKENDS || c->presence >= FPERF_NR_PRESENCES ||
-	    c->recount >= FPERF_NR_RECOUNTS || !flag(c->recount_naive) ||
-	    (c->recount == FPERF_RECOUNT_THRESHOLD) != !!c->recount_period || c->recount_period >= 1u << 28 || !flag(c->truth) || !flag(c->strict) || !flag(c->log_rmap) ||
+	if (c->backend >= FPERF_NR_BACKENDS || c->presence >= FPERF_NR_PRESENCES || c->recount >= FPERF_NR_RECOUNTS ||
+	    !flag(c->recount_naive) || (c->recount == FPERF_RECOUNT_THRESHOLD) != !!c->recount_period ||
+	    c->recount_period >= 1u << 28 || !flag(c->truth) || !flag(c->strict) || !flag(c->log_rmap) ||
 	    !flag(c->trace_accesses))
 		return FPERF_ERR(CONFIG);
 	if ((c->anon_orders_always | c->anon_orders_madvise | c->shmem_huge) >> (bits + 1))
@@ -106,8 +105,8 @@ static int machine_create(const struct fperf_config *config, const struct fperf_
 	sim->scheme = backend->schemes[config->scheme];
 	if (config->backend == FPERF_BACKEND_ID_CACHE) {
 		for (unsigned int i = 0; i < config->nr_cache_levels; i++)
-			levels[i] = (struct fperf_cache_geometry){ config->cache[i].size_bytes,
-								   config->cache[i].nr_ways };
+			levels[i] =
+				(struct fperf_cache_geometry){ config->cache[i].size_bytes, config->cache[i].nr_ways };
 		err = fperf_cache_create(levels, config->nr_cache_levels, config->line_shift, &cache);
 		if (err)
 			goto out_sim;
@@ -207,8 +206,8 @@ int fperf_sim_run(struct fperf_sim *sim, const struct fperf_event *events, size_
 
 int fperf_sim_interrupt(struct fperf_sim *sim, uint32_t visits, const struct fperf_event *event)
 {
-	if (!visits || (event->op != FPERF_OP_TOUCH &&
-			!(event->op == FPERF_OP_MADVISE && event->what == FPERF_ADVICE_DONTNEED)))
+	if (!visits ||
+	    (event->op != FPERF_OP_TOUCH && !(event->op == FPERF_OP_MADVISE && event->what == FPERF_ADVICE_DONTNEED)))
 		return FPERF_ERR(ARGUMENT);
 	sim->interrupt_after = visits;
 	sim->interrupt_event = *event;
@@ -330,9 +329,15 @@ int fperf_sim_folio(struct fperf_sim *sim, uint64_t pfn, struct fperf_folio_row 
 		return err;
 	f = &sim->folios[folio];
 	*row = (struct fperf_folio_row){
-		.pfn = folio, .index = f->index, .order = sim->page_order[folio], .anon = f->anon,
-		.object = f->anon || !f->object ? 0 : f->object->index, .deferred = f->deferred,
-		.refcount = sim->mem.pages[folio].refcount, .mapping_refs = f->mapping_refs, .true_pte = f->true_pte,
+		.pfn = folio,
+		.index = f->index,
+		.order = sim->page_order[folio],
+		.anon = f->anon,
+		.object = f->anon || !f->object ? 0 : f->object->index,
+		.deferred = f->deferred,
+		.refcount = sim->mem.pages[folio].refcount,
+		.mapping_refs = f->mapping_refs,
+		.true_pte = f->true_pte,
 		.true_pmd = f->true_pmd,
 	};
 	backend_of(sim)->truth(sim, folio, &row->true_vmas, &row->true_mms);
@@ -352,8 +357,9 @@ int fperf_sim_ask(struct fperf_sim *sim, uint32_t question, uint64_t folio_pfn, 
 		err = put_aside(sim, &aside);
 	if (err)
 		return err;
-	query = (struct fperf_query){ .folio = folio, .order = sim->page_order[folio], .page = page,
-				      .anon = sim->folios[folio].anon };
+	query = (struct fperf_query){
+		.folio = folio, .order = sim->page_order[folio], .page = page, .anon = sim->folios[folio].anon
+	};
 	err = (int)sim->scheme->answer(sim, question, &query, value);
 	put_back(sim, &aside);
 	return err;
@@ -398,7 +404,7 @@ const int64_t *fperf_sim_answers(const struct fperf_sim *sim, size_t *nr)
 
 struct replay_thread {
 	pthread_t thread;
-	struct fperf_sim sim;		/* shares memory with the others, counts for itself */
+	struct fperf_sim sim;  /* shares memory with the others, counts for itself */
 	const struct fperf_rmap_op *log;
 	const int64_t *answers;
 	size_t nr;
@@ -463,8 +469,13 @@ int fperf_replay_native(const struct fperf_sim *sim, const struct fperf_rmap_op 
 	for (; started < nr_threads; started++) {
 		struct replay_thread *const t = &threads[started];
 
-		*t = (struct replay_thread){ .sim = *arena, .log = log, .answers = answers, .nr = nr,
-					     .number = started, .nr_threads = nr_threads, .start = &start };
+		*t = (struct replay_thread){ .sim = *arena,
+					     .log = log,
+					     .answers = answers,
+					     .nr = nr,
+					     .number = started,
+					     .nr_threads = nr_threads,
+					     .start = &start };
 		if (pthread_create(&t->thread, NULL, replay_main, t))
 			break;
 	}

@@ -30,8 +30,8 @@ int fperf_sim_populate(struct fperf_sim *sim, uint32_t object, uint64_t index, u
  * Run nr events. status may be NULL, else one entry per event. *done is the number of events finished; on error it is
  * the index of the event that failed, which has changed nothing.
  */
-int fperf_sim_run(struct fperf_sim *sim, const struct fperf_event *events, size_t nr, int32_t *status, size_t *done)
-	FPERF_MUST_CHECK;
+int fperf_sim_run(struct fperf_sim *sim, const struct fperf_event *events, size_t nr, int32_t *status,
+		  size_t *done) FPERF_MUST_CHECK;
 
 /*
  * Arm an event (a touch, or MADV_DONTNEED: what may change entries while a walk holds the tree) to run in the middle of
@@ -48,11 +48,11 @@ void fperf_sim_totals(const struct fperf_sim *sim, struct fperf_totals *totals);
 const void *fperf_sim_struct_pages(const struct fperf_sim *sim, uint64_t *nr_pages);
 
 /* What one process maps: fills up to cap rows, *nr = rows there are. Costs nothing in the model. */
-int fperf_sim_mappings(struct fperf_sim *sim, uint32_t process, struct fperf_mapping_row *rows, size_t cap, size_t *nr)
-	FPERF_MUST_CHECK;
+int fperf_sim_mappings(struct fperf_sim *sim, uint32_t process, struct fperf_mapping_row *rows, size_t cap,
+		       size_t *nr) FPERF_MUST_CHECK;
 
-int fperf_sim_smaps(struct fperf_sim *sim, uint32_t process, struct fperf_vma_row *rows, size_t cap, size_t *nr)
-	FPERF_MUST_CHECK;
+int fperf_sim_smaps(struct fperf_sim *sim, uint32_t process, struct fperf_vma_row *rows, size_t cap,
+		    size_t *nr) FPERF_MUST_CHECK;
 
 /* A folio as it stands, truth beside it. */
 int fperf_sim_folio(struct fperf_sim *sim, uint64_t pfn, struct fperf_folio_row *row) FPERF_MUST_CHECK;
@@ -79,11 +79,23 @@ int fperf_replay_native(const struct fperf_sim *sim, const struct fperf_rmap_op 
 			uint32_t nr_threads, void *pages, uint64_t nr_pages, uint64_t *ns) FPERF_MUST_CHECK;
 
 /* Name tables: fperf_name_table(FPERF_NAMES_FIELDS)[i]; NULL-terminated. */
-enum fperf_names { FPERF_NAMES_OPS, FPERF_NAMES_EVENT_KINDS, FPERF_NAMES_CAUSES, FPERF_NAMES_FIELDS,
-		   FPERF_NAMES_FIELD_CLASSES, FPERF_NAMES_LEVELS, FPERF_NAMES_BACKENDS, FPERF_NAMES_ADVICES,
-		   FPERF_NAMES_OBJECT_KINDS, FPERF_NAMES_QUESTIONS, FPERF_NAMES_SCHEMES, FPERF_NAMES_HOOKS,
-		   FPERF_NAMES_PRESENCES, FPERF_NAMES_RECOUNTS,
-		   FPERF_NR_NAMES };
+enum fperf_names {
+	FPERF_NAMES_OPS,
+	FPERF_NAMES_EVENT_KINDS,
+	FPERF_NAMES_CAUSES,
+	FPERF_NAMES_FIELDS,
+	FPERF_NAMES_FIELD_CLASSES,
+	FPERF_NAMES_LEVELS,
+	FPERF_NAMES_BACKENDS,
+	FPERF_NAMES_ADVICES,
+	FPERF_NAMES_OBJECT_KINDS,
+	FPERF_NAMES_QUESTIONS,
+	FPERF_NAMES_SCHEMES,
+	FPERF_NAMES_HOOKS,
+	FPERF_NAMES_PRESENCES,
+	FPERF_NAMES_RECOUNTS,
+	FPERF_NR_NAMES
+};
 const char *const *fperf_name_table(enum fperf_names which);
 
 #endif

@@ -7,7 +7,6 @@
 
 #include <string.h>
 
-
 static const struct fperf_scheme_ops *const schemes[] = {
 #define X(name) &FPERF_SCHEME(name),
 	FPERF_SCHEMES(X)
@@ -68,7 +67,7 @@ static int check_mmap(struct fperf_sim *sim, struct fperf_mm *mm, const struct f
 	if (e->what != FPERF_WHAT_ANON && check_object(sim, e->what))
 		return FPERF_ERR(NO_OBJECT);
 	if (e->what == FPERF_WHAT_ANON && e->flags & FPERF_MAP_SHARED)
-		return FPERF_ERR(ARGUMENT);	/* shared anonymous memory is an object */
+		return FPERF_ERR(ARGUMENT); /* shared anonymous memory is an object */
 	if (e->what != FPERF_WHAT_ANON && e->arg > sim->end_vpn)
 		return FPERF_ERR(ARGUMENT);
 	if (!(e->flags & FPERF_MAP_FIXED) && !fperf_range_free(mm, e->vpn, e->vpn + e->nr))
@@ -120,7 +119,7 @@ static int check_touch_range(struct fperf_mm *mm, const struct fperf_event *e)
 {
 	const bool write = e->flags & FPERF_TOUCH_WRITE;
 
-	for (uint64_t vpn = e->vpn; vpn < e->vpn + e->nr; ) {
+	for (uint64_t vpn = e->vpn; vpn < e->vpn + e->nr;) {
 		const struct fperf_vma *const vma = fperf_vma_find(mm, vpn, NULL);
 		const uint64_t past = e->vpn + e->nr;
 		uint64_t stop;
@@ -145,8 +144,8 @@ static int check_touch_range(struct fperf_mm *mm, const struct fperf_event *e)
 static int check_event(struct fperf_sim *sim, const struct fperf_event *e)
 {
 	const struct fperf_process *const p = process_of(sim, e->process);
-	const bool of_object = e->op == FPERF_OP_TRUNCATE || e->op == FPERF_OP_READ_OBJECT ||
-			       e->op == FPERF_OP_DROP_OBJECT;
+	const bool of_object =
+		e->op == FPERF_OP_TRUNCATE || e->op == FPERF_OP_READ_OBJECT || e->op == FPERF_OP_DROP_OBJECT;
 	struct fperf_mm *mm;
 	int ret;
 
@@ -335,7 +334,7 @@ static int run_fork(struct fperf_sim *sim, struct fperf_process *parent, const s
 
 	if (ret)
 		return ret;
-	child = &sim->processes[e->arg];	/* parent may have moved */
+	child = &sim->processes[e->arg]; /* parent may have moved */
 	fperf_event_begin(&sim->door, FPERF_EV_FORK);
 	if (e->flags & FPERF_FORK_SHARE_MM) {
 		mm->users++;
@@ -393,7 +392,7 @@ static int run_consumer(struct fperf_sim *sim, struct fperf_mm *mm, const struct
 		consumer++;
 	if (!consumer->look)
 		return FPERF_ERR(EVENT);
-	for (uint64_t vpn = e->vpn, past = e->vpn + e->nr; vpn < past; ) {
+	for (uint64_t vpn = e->vpn, past = e->vpn + e->nr; vpn < past;) {
 		const uint64_t *const pmd = fperf_pmd_peek(sim, mm, vpn);
 		uint64_t entry = pmd ? *pmd : 0;
 		uint64_t folio, next = vpn + 1;
@@ -600,8 +599,9 @@ static void row_flush(struct rows *r)
 
 static void row_add(struct fperf_sim *sim, struct rows *r, uint64_t vpn, uint64_t entry, uint32_t nr)
 {
-	struct fperf_mapping_row row = { .vpn = vpn, .nr = nr, .pmd = !!(entry & FPERF_PTE_LEAF),
-					 .writable = !!(entry & FPERF_PTE_WRITE) };
+	struct fperf_mapping_row row = {
+		.vpn = vpn, .nr = nr, .pmd = !!(entry & FPERF_PTE_LEAF), .writable = !!(entry & FPERF_PTE_WRITE)
+	};
 	uint64_t folio = 0;
 
 	if (entry & FPERF_PTE_SWAP) {
@@ -633,7 +633,7 @@ static int mappings(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_map
 	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
 		const struct fperf_vma *const vma = mm->vmas[i];
 
-		for (uint64_t vpn = vma->start; vpn < vma->end; ) {
+		for (uint64_t vpn = vma->start; vpn < vma->end;) {
 			const uint64_t *const pmd = fperf_pmd_peek(sim, mm, vpn);
 			uint64_t entry;
 

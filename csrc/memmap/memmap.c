@@ -27,7 +27,8 @@ int fperf_memmap_create(struct fperf_memmap *mem, unsigned int page_shift, uint6
 	mem->page_shift = page_shift;
 	mem->nr_pfns = memory_bytes >> page_shift;
 	mem->nr_tables = MAX_TABLES;
-	mem->tables_at = (mem->nr_pfns * sizeof(struct fperf_page) + (1ull << page_shift) - 1) >> page_shift << page_shift;
+	mem->tables_at = (mem->nr_pfns * sizeof(struct fperf_page) + (1ull << page_shift) - 1) >> page_shift
+													  << page_shift;
 	mem->ptdescs_at = mem->tables_at + (mem->nr_tables << page_shift);
 	mem->objects_at = mem->ptdescs_at + mem->nr_tables * sizeof(struct fperf_page);
 	mem->objects_end = mem->objects_at + OBJECT_BYTES;

@@ -16,13 +16,13 @@ struct fperf_memmap {
 	uint64_t nr_pfns;
 	uint64_t nr_tables;
 	unsigned int page_shift;
-	struct fperf_page *pages;	/* at base */
-	char *tables;			/* page-table pages */
+	struct fperf_page *pages; /* at base */
+	char *tables; /* page-table pages */
 	uint64_t tables_at, ptdescs_at, objects_at, objects_end; /* offsets in the arena */
 	uint64_t next_table, next_object;
-	uint32_t *free_tables;		/* stack of table numbers */
+	uint32_t *free_tables; /* stack of table numbers */
 	uint64_t nr_free_tables;
-	uint64_t *object_free;		/* offsets of free 64-byte-aligned objects, by size class */
+	uint64_t *object_free; /* offsets of free 64-byte-aligned objects, by size class */
 	uint64_t object_free_head[8];
 };
 

@@ -12,13 +12,13 @@
 
 struct fperf_page {
 	uint64_t flags;
-	uint64_t compound_head;	/* tail: address of the head, bit 0 set; head: list pointer */
+	uint64_t compound_head; /* tail: address of the head, bit 0 set; head: list pointer */
 	uint64_t word2;
 	uint64_t mapping;
 	uint64_t index;
 	uint64_t private_word;
-	int32_t mapcount;	/* starts at -1 */
-	int32_t refcount;	/* 0 in a tail */
+	int32_t mapcount; /* starts at -1 */
+	int32_t refcount; /* 0 in a tail */
 	uint64_t memcg;
 };
 
@@ -30,7 +30,7 @@ _Static_assert(offsetof(struct fperf_page, refcount) == 52, "struct page layout"
 enum {
 	FPERF_PG_HEAD = 6,
 	FPERF_PG_ANON_EXCLUSIVE = 17,
-	FPERF_PG_DOUBLE_MAP = 20,	/* of the first tail, up to v6.1 */
+	FPERF_PG_DOUBLE_MAP = 20, /* of the first tail, up to v6.1 */
 };
 
 static inline int32_t *fperf_page_s32(struct fperf_page *page, unsigned int offset)

@@ -60,5 +60,6 @@ bool fperf_exclusive_test(struct fperf_sim *sim, uint64_t pfn)
 	if (!sim->prof.anon_exclusive)
 		return false;
 	return fperf_load64(&sim->door, FPERF_FIELD_ANON_EXCLUSIVE, &fperf_pfn_page(&sim->mem, pfn)->flags) >>
-	       FPERF_PG_ANON_EXCLUSIVE & 1;
+		       FPERF_PG_ANON_EXCLUSIVE &
+	       1;
 }

@@ -104,7 +104,7 @@ int fperf_anon_vma_prepare(struct fperf_sim *sim, struct fperf_vma *vma)
 		anon_vma = anon_vma_new(sim);
 		if (!anon_vma)
 			return FPERF_ERR(NO_MEMORY);
-		anon_vma->num_children = 1;	/* a root is its own child */
+		anon_vma->num_children = 1; /* a root is its own child */
 	}
 	ret = chain_link(sim, vma, anon_vma);
 	if (ret)

@@ -65,7 +65,8 @@ static int anon_pmd_fault(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t
 }
 
 /* Largest order that policy, VMA and empty entries allow around vpn; alloc_anon_folio(). */
-static uint32_t anon_order(const struct fperf_sim *sim, const struct fperf_vma *vma, uint64_t vpn, const uint64_t *table)
+static uint32_t anon_order(const struct fperf_sim *sim, const struct fperf_vma *vma, uint64_t vpn,
+			   const uint64_t *table)
 {
 	uint64_t orders = sim->prof.mthp ? fperf_anon_orders(sim, vma) & ((1ull << sim->pmd_order) - 1) : 0;
 

@@ -18,8 +18,8 @@ static bool pmd_mappable(const struct fperf_sim *sim, const struct fperf_vma *vm
 	const uint64_t base = fperf_pmd_floor(sim, vpn);
 	const uint64_t page = pfn - fperf_folio_head(sim, pfn);
 
-	return fperf_folio_order(sim, pfn) == sim->pmd_order && base >= vma->start &&
-	       base + sim->entries <= vma->end && page == vpn - base && !(vma->flags & FPERF_VM_NOHUGEPAGE);
+	return fperf_folio_order(sim, pfn) == sim->pmd_order && base >= vma->start && base + sim->entries <= vma->end &&
+	       page == vpn - base && !(vma->flags & FPERF_VM_NOHUGEPAGE);
 }
 
 static void map_pmd(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pmd, uint64_t pfn, bool write,
@@ -41,8 +41,8 @@ static void map_pmd(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, 
 static void map_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte, uint64_t pfn,
 		     uint32_t nr, bool write, bool donated)
 {
-	struct fperf_run run = fperf_run_at(sim, vma, pfn, nr, vpn, sim->prof.batch_file_fault,
-					    sim->prof.batch_file_fault_refs);
+	struct fperf_run run =
+		fperf_run_at(sim, vma, pfn, nr, vpn, sim->prof.batch_file_fault, sim->prof.batch_file_fault_refs);
 	const uint64_t flags = FPERF_PTE_PRESENT | FPERF_PTE_YOUNG | protection(vma, write);
 
 	if (donated)
@@ -84,7 +84,7 @@ static int map_around(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn
 	ptes = fperf_table(&sim->mem, table) + fperf_pte_index(sim, from);
 	fperf_ptl_lock(sim, table);
 	fperf_charge_ptes(sim, FPERF_LOAD, ptes, to - from);
-	for (uint64_t at = from; at < to; ) {
+	for (uint64_t at = from; at < to;) {
 		bool donate = sim->prof.lookup_ref_donated;
 		uint64_t folio, past;
 		const int ret = fperf_pagecache_find(sim, vma->object, vma->pgoff + (at - vma->start), &pfn);

@@ -15,7 +15,7 @@ int fperf_frames_init(struct fperf_sim *sim)
 	sim->page_order = fperf_reserve(bytes_of_table(sim, sizeof(*sim->page_order)));
 	if (!sim->folios || !sim->page_order)
 		return FPERF_ERR(ADDR_SPACE);
-	sim->next_pfn = 1;	/* pfn 0 stands for "no page" */
+	sim->next_pfn = 1; /* pfn 0 stands for "no page" */
 	return 0;
 }
 
@@ -113,8 +113,8 @@ void fperf_folio_prepare(struct fperf_sim *sim, uint64_t folio, uint32_t order)
 	head->refcount = 1;
 	fperf_touch(door, FPERF_FIELD_FLAGS, FPERF_STORE, fperf_arena_offset(&sim->mem, head));
 	for (uint32_t i = 1; i < nr; i++) {
-		head[i] = (struct fperf_page){ .compound_head = fperf_arena_offset(&sim->mem, head) | 1,
-					       .mapcount = -1 };
+		head[i] =
+			(struct fperf_page){ .compound_head = fperf_arena_offset(&sim->mem, head) | 1, .mapcount = -1 };
 	}
 	if (nr > 1)
 		fperf_touch_run(door, FPERF_FIELD_COMPOUND_HEAD, FPERF_STORE, fperf_arena_offset(&sim->mem, head + 1),
@@ -260,8 +260,8 @@ bool fperf_folio_split_file(struct fperf_sim *sim, uint64_t folio)
 	sim->totals.folios_live += (1ull << order) - 1;
 	memset(&sim->page_order[folio], 0, 1ull << order);
 	for (uint64_t i = 0; i < 1ull << order; i++) {
-		sim->folios[folio + i] = (struct fperf_folio){ .live = true, .object = was.object,
-							       .index = was.index + i };
+		sim->folios[folio + i] =
+			(struct fperf_folio){ .live = true, .object = was.object, .index = was.index + i };
 		log_op(sim, FPERF_HOOK_FOLIO_INIT, folio + i, 0);
 		fperf_folio_prepare(sim, folio + i, 0);
 	}

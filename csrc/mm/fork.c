@@ -21,8 +21,8 @@ static int copy_leaf(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_
 	fperf_ptl_lock(sim, fperf_table_of(sim, to));
 	fperf_ptl_lock(sim, fperf_table_of(sim, from));
 	if (!(entry & FPERF_PTE_ZERO)) {
-		const struct fperf_run run = fperf_run_at(sim, dst, fperf_pte_pfn(entry), sim->entries, vpn, true,
-							  true);
+		const struct fperf_run run =
+			fperf_run_at(sim, dst, fperf_pte_pfn(entry), sim->entries, vpn, true, true);
 
 		fperf_exclusive_clear(sim, fperf_pte_pfn(entry), 1);
 		fperf_rmap_map_pmd(sim, &run);

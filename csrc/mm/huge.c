@@ -7,8 +7,8 @@ int fperf_split_pmd(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, 
 	const uint64_t entry = *pmd;
 	const uint64_t pfn = fperf_pte_pfn(entry);
 	const uint64_t base = fperf_pmd_floor(sim, vpn);
-	const uint64_t flags = entry & (FPERF_PTE_PRESENT | FPERF_PTE_WRITE | FPERF_PTE_YOUNG | FPERF_PTE_DIRTY |
-					FPERF_PTE_ZERO);
+	const uint64_t flags =
+		entry & (FPERF_PTE_PRESENT | FPERF_PTE_WRITE | FPERF_PTE_YOUNG | FPERF_PTE_DIRTY | FPERF_PTE_ZERO);
 	uint64_t *ptes;
 	uint32_t table;
 
@@ -23,14 +23,13 @@ int fperf_split_pmd(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, 
 		fperf_folio_maybe_free(sim, pfn);
 		return 0;
 	}
-	table = fperf_table_alloc(&sim->mem);	/* deposited when the PMD was mapped */
+	table = fperf_table_alloc(&sim->mem); /* deposited when the PMD was mapped */
 	if (!table)
 		return FPERF_ERR(TABLE_SPACE);
 	ptes = fperf_table(&sim->mem, table);
 	fperf_ptl_lock(sim, fperf_table_of(sim, pmd));
 	if (!(entry & FPERF_PTE_ZERO)) {
-		struct fperf_run run = fperf_run_at(sim, vma, pfn, sim->entries, base, sim->prof.batch_pmd_split,
-						    true);
+		struct fperf_run run = fperf_run_at(sim, vma, pfn, sim->entries, base, sim->prof.batch_pmd_split, true);
 		const bool exclusive = fperf_exclusive_test(sim, pfn);
 
 		fperf_rmap_split_pmd(sim, &run);

@@ -12,8 +12,8 @@ static uint64_t max3(uint64_t a, uint64_t b, uint64_t c)
 
 static void update(struct fperf_itnode *node)
 {
-	node->max_last = max3(node->last, node->left ? node->left->max_last : 0,
-			      node->right ? node->right->max_last : 0);
+	node->max_last =
+		max3(node->last, node->left ? node->left->max_last : 0, node->right ? node->right->max_last : 0);
 }
 
 static void update_upwards(struct fperf_itnode *node)

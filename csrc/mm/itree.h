@@ -13,9 +13,9 @@
 
 struct fperf_itnode {
 	struct fperf_itnode *left, *right, *parent;
-	uint64_t start, last;	/* first and last page offset */
-	uint64_t max_last;	/* largest last of the subtree */
-	uint64_t at;		/* modelled address of the node */
+	uint64_t start, last; /* first and last page offset */
+	uint64_t max_last; /* largest last of the subtree */
+	uint64_t at;  /* modelled address of the node */
 	void *owner;
 	uint32_t priority;
 };

@@ -53,11 +53,11 @@ enum {
 	FPERF_PTE_WRITE = 1u << 1,
 	FPERF_PTE_YOUNG = 1u << 2,
 	FPERF_PTE_DIRTY = 1u << 3,
-	FPERF_PTE_LEAF = 1u << 4,	/* in a PMD: maps a folio, not a table */
-	FPERF_PTE_ZERO = 1u << 5,	/* the zero page, or the huge zero page */
-	FPERF_PTE_SWAP = 1u << 6,	/* not present; the number is a swap slot */
+	FPERF_PTE_LEAF = 1u << 4, /* in a PMD: maps a folio, not a table */
+	FPERF_PTE_ZERO = 1u << 5, /* the zero page, or the huge zero page */
+	FPERF_PTE_SWAP = 1u << 6, /* not present; the number is a swap slot */
 	FPERF_PTE_SWAP_EXCLUSIVE = 1u << 7,
-	FPERF_PTE_SCHEME = 1u << 8,	/* left to the scheme */
+	FPERF_PTE_SCHEME = 1u << 8, /* left to the scheme */
 };
 #define FPERF_PTE_SHIFT 12
 #define FPERF_PTE_FLAGS ((1ull << FPERF_PTE_SHIFT) - 1)
@@ -147,7 +147,7 @@ uint32_t fperf_nr_with(const uint64_t *pte, uint32_t max, uint64_t need);
 
 /* ---- vma.c ---- */
 struct fperf_mm *fperf_mm_create(struct fperf_sim *sim);
-void fperf_mm_destroy(struct fperf_sim *sim, struct fperf_mm *mm);	/* all mappings must be gone */
+void fperf_mm_destroy(struct fperf_sim *sim, struct fperf_mm *mm); /* all mappings must be gone */
 /* First VMA that ends above vpn, NULL if none; *index is its place in mm->vmas. */
 struct fperf_vma *fperf_vma_find(struct fperf_mm *mm, uint64_t vpn, uint32_t *index);
 struct fperf_vma *fperf_vma_at(struct fperf_mm *mm, uint64_t vpn);
@@ -184,16 +184,24 @@ static inline struct fperf_run fperf_run_at(const struct fperf_sim *sim, struct 
 	const uint64_t folio = fperf_folio_head(sim, pfn);
 
 	return (struct fperf_run){
-		.folio = folio, .vpn = vpn, .first = (uint32_t)(pfn - folio), .nr = nr,
-		.order = fperf_folio_order(sim, pfn), .flags = sim->folios[folio].anon ? FPERF_RUN_ANON : 0,
-		.batched = batched, .refs_batched = refs_batched, .mm_id = vma->mm->id, .vma_id = vma->id, .vma = vma,
+		.folio = folio,
+		.vpn = vpn,
+		.first = (uint32_t)(pfn - folio),
+		.nr = nr,
+		.order = fperf_folio_order(sim, pfn),
+		.flags = sim->folios[folio].anon ? FPERF_RUN_ANON : 0,
+		.batched = batched,
+		.refs_batched = refs_batched,
+		.mm_id = vma->mm->id,
+		.vma_id = vma->id,
+		.vma = vma,
 	};
 }
 
 /* ---- anon_vma.c ---- */
 int fperf_anon_vma_prepare(struct fperf_sim *sim, struct fperf_vma *vma) FPERF_MUST_CHECK;
-int fperf_anon_vma_clone(struct fperf_sim *sim, struct fperf_vma *dst, const struct fperf_vma *src, bool fork)
-	FPERF_MUST_CHECK;
+int fperf_anon_vma_clone(struct fperf_sim *sim, struct fperf_vma *dst, const struct fperf_vma *src,
+			 bool fork) FPERF_MUST_CHECK;
 int fperf_anon_vma_fork(struct fperf_sim *sim, struct fperf_vma *dst, const struct fperf_vma *src) FPERF_MUST_CHECK;
 void fperf_anon_vma_unlink(struct fperf_sim *sim, struct fperf_vma *vma);
 void fperf_anon_vma_put(struct fperf_sim *sim, struct fperf_anon_vma *anon_vma);
@@ -220,16 +228,16 @@ uint32_t fperf_straddlers(struct fperf_sim *sim, const struct fperf_vma *left, c
 struct fperf_rmap_walk {
 	struct fperf_sim *sim;
 	struct fperf_itnode *node;
-	struct fperf_itnode **shuffled;	/* random order: all candidates, and how many are left */
+	struct fperf_itnode **shuffled; /* random order: all candidates, and how many are left */
 	uint32_t nr_shuffled;
 	uint64_t folio;
 	uint32_t order;
-	uint64_t start, last;	/* page offsets */
-	struct fperf_vma *vma;	/* the candidate */
-	uint64_t vpn;		/* where it would map page `first` */
+	uint64_t start, last; /* page offsets */
+	struct fperf_vma *vma; /* the candidate */
+	uint64_t vpn;  /* where it would map page `first` */
 	uint32_t first, nr;
 	uint64_t lock_at;
-	uint32_t batch;		/* entries one hit may hold; the walk's user lowers it */
+	uint32_t batch;	 /* entries one hit may hold; the walk's user lowers it */
 	bool anon;
 };
 /* false: nothing to walk (no anon_vma). Each next() is one candidate VMA; end() must follow. */
@@ -241,7 +249,7 @@ void fperf_rmap_walk_end(struct fperf_rmap_walk *walk);
 struct fperf_rmap_hit {
 	uint64_t *entry;
 	uint64_t vpn;
-	uint32_t first, nr;	/* pages of the folio; nr entries, or all pages under a PMD */
+	uint32_t first, nr; /* pages of the folio; nr entries, or all pages under a PMD */
 	bool pmd;
 };
 /* Next hit at or after page *cursor of the candidate's range; as page_vma_mapped_walk() looks for it. */
@@ -250,8 +258,8 @@ bool fperf_rmap_walk_hit(struct fperf_rmap_walk *walk, uint32_t *cursor, struct 
 /* ---- fault.c ---- */
 enum { FPERF_FAULT_DONE = 0, FPERF_FAULT_SATISFIED = 1, FPERF_FAULT_WRITE_PROTECTED = 2 };
 /* One access. SATISFIED: was mapped as needed. WRITE_PROTECTED: a consumer decides whether to copy (cow_reuse.c). */
-int fperf_fault(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_vma *vma, uint64_t vpn, bool write)
-	FPERF_MUST_CHECK;
+int fperf_fault(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_vma *vma, uint64_t vpn,
+		bool write) FPERF_MUST_CHECK;
 /* How many pages from vpn on, at most max, are mapped as the access needs; costs nothing. */
 uint64_t fperf_mapped_extent(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t vpn, uint64_t max, bool write);
 uint64_t fperf_anon_orders(const struct fperf_sim *sim, const struct fperf_vma *vma);
@@ -264,12 +272,13 @@ int fperf_huge_zero_write(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t
 int fperf_file_fault(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, bool write) FPERF_MUST_CHECK;
 int fperf_object_create(struct fperf_sim *sim, const struct fperf_object_desc *desc, uint32_t *ret) FPERF_MUST_CHECK;
 void fperf_object_destroy_all(struct fperf_sim *sim);
-int fperf_pagecache_add(struct fperf_sim *sim, struct fperf_object *object, uint64_t index, uint32_t order, uint64_t *ret)
-	FPERF_MUST_CHECK;
+int fperf_pagecache_add(struct fperf_sim *sim, struct fperf_object *object, uint64_t index, uint32_t order,
+			uint64_t *ret) FPERF_MUST_CHECK;
 /* pfn of the page, 0 if not resident. A warm FILE object makes it resident at this moment. */
-int fperf_pagecache_find(struct fperf_sim *sim, struct fperf_object *object, uint64_t index, uint64_t *pfn)
-	FPERF_MUST_CHECK;
-int fperf_pagecache_fill(struct fperf_sim *sim, struct fperf_object *object, uint64_t index, uint64_t *pfn) FPERF_MUST_CHECK;
+int fperf_pagecache_find(struct fperf_sim *sim, struct fperf_object *object, uint64_t index,
+			 uint64_t *pfn) FPERF_MUST_CHECK;
+int fperf_pagecache_fill(struct fperf_sim *sim, struct fperf_object *object, uint64_t index,
+			 uint64_t *pfn) FPERF_MUST_CHECK;
 void fperf_pagecache_remove(struct fperf_sim *sim, uint64_t folio);
 int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t nr_pages) FPERF_MUST_CHECK;
 int fperf_read_object(struct fperf_sim *sim, struct fperf_object *object) FPERF_MUST_CHECK;
@@ -292,16 +301,16 @@ int fperf_mremap(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t from, uint
 /* Unmap one hit of a walk. swap_base: slot of the folio's first page, UINT64_MAX for file folios. */
 void fperf_unmap_hit(struct fperf_sim *sim, struct fperf_vma *vma, const struct fperf_rmap_hit *hit, bool batched,
 		     uint64_t swap_base);
-int fperf_mprotect(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end, uint32_t prot)
-	FPERF_MUST_CHECK;
+int fperf_mprotect(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end,
+		   uint32_t prot) FPERF_MUST_CHECK;
 /* One swap slot per page of a folio, entries to be counted by fperf_swap_dup(). */
 int fperf_swap_slots(struct fperf_sim *sim, uint32_t nr, uint64_t *base) FPERF_MUST_CHECK;
 /* After a swap-out: give back the slots no entry came to refer to. */
 void fperf_swap_slots_settle(struct fperf_sim *sim, uint64_t base, uint32_t nr);
 void fperf_swap_dup(struct fperf_sim *sim, uint64_t slot);
 void fperf_swap_put(struct fperf_sim *sim, uint64_t slot);
-int fperf_swap_in(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte, bool write)
-	FPERF_MUST_CHECK;
+int fperf_swap_in(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte,
+		  bool write) FPERF_MUST_CHECK;
 /* Is the folio in the swap cache, and could it leave it (no entry refers to the slot any more)? */
 bool fperf_swap_cached(const struct fperf_sim *sim, uint64_t folio);
 

@@ -67,7 +67,7 @@ static void note_moved_borders(struct fperf_sim *sim, struct fperf_vma *src, str
 
 	if (!dst->mm->has_large)
 		return;
-	for (uint64_t vpn = to; vpn < to + nr; ) {
+	for (uint64_t vpn = to; vpn < to + nr;) {
 		const uint64_t *const pmd = fperf_pmd_peek(sim, dst->mm, vpn);
 		uint64_t entry, folio, first, base, past;
 		struct fperf_run run;
@@ -105,9 +105,8 @@ static int make_target(struct fperf_sim *sim, struct fperf_vma *src, uint64_t fr
 {
 	/* Anonymous memory that never faulted has no page offsets to keep. */
 	const bool fresh = !src->object && !src->anon_vma;
-	struct fperf_vma *const dst = fperf_vma_new(sim, src->mm, to, to + nr,
-						    fresh ? to : src->pgoff + (from - src->start), src->flags,
-						    src->object);
+	struct fperf_vma *const dst = fperf_vma_new(
+		sim, src->mm, to, to + nr, fresh ? to : src->pgoff + (from - src->start), src->flags, src->object);
 	int err;
 
 	if (!dst)

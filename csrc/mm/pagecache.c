@@ -90,7 +90,7 @@ int fperf_pagecache_add(struct fperf_sim *sim, struct fperf_object *object, uint
 /* Make the page resident in a folio of the object's own order, or the largest that fits beside what is there. */
 int fperf_pagecache_fill(struct fperf_sim *sim, struct fperf_object *object, uint64_t index, uint64_t *pfn)
 {
-	const bool beyond_eof = object->kind == FPERF_OBJECT_TMPFS;	/* huge=always does not look at the size */
+	const bool beyond_eof = object->kind == FPERF_OBJECT_TMPFS; /* huge=always does not look at the size */
 	uint32_t order = object->order;
 	uint64_t folio;
 	int ret;
@@ -221,8 +221,7 @@ void fperf_drop_object(struct fperf_sim *sim, struct fperf_object *object)
 {
 	for (uint64_t i = 0; i < object->capacity; i++) {
 		const uint64_t folio = object->pfns[i] ? fperf_folio_head(sim, object->pfns[i]) : 0;
-		const struct fperf_query query = { .folio = folio,
-						   .order = folio ? fperf_folio_order(sim, folio) : 0 };
+		const struct fperf_query query = { .folio = folio, .order = folio ? fperf_folio_order(sim, folio) : 0 };
 
 		if (!folio)
 			continue;

@@ -23,14 +23,14 @@ static bool maps(uint64_t entry, uint64_t pfn)
 struct place {
 	struct fperf_vma *vma;
 	uint64_t folio, vpn;
-	uint32_t first, nr;	/* pages of the folio inside the VMA, the first at vpn */
+	uint32_t first, nr; /* pages of the folio inside the VMA, the first at vpn */
 	uint32_t skip, nr_skip;
 };
 
 /* Ascending, entry by entry, until the first hit; the entries of the run itself are known. */
 static bool scan(struct fperf_sim *sim, const struct place *place)
 {
-	for (uint32_t i = 0; i < place->nr; ) {
+	for (uint32_t i = 0; i < place->nr;) {
 		const uint64_t *const pmd = fperf_pmd_peek(sim, place->vma->mm, place->vpn + i);
 		const uint32_t in_table = sim->entries - fperf_pte_index(sim, place->vpn + i);
 		const uint32_t stop = i + (in_table < place->nr - i ? in_table : place->nr - i);
@@ -121,7 +121,7 @@ static bool pmd_special(struct fperf_sim *sim, const struct place *place, bool m
 }
 
 bool fperf_present(struct fperf_sim *sim, uint64_t folio, struct fperf_vma *vma, uint32_t skip, uint32_t nr_skip,
-		    bool mapping)
+		   bool mapping)
 {
 	struct place place = { .vma = vma, .folio = folio, .skip = skip, .nr_skip = nr_skip };
 	enum fperf_cause before;

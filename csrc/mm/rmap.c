@@ -51,8 +51,12 @@ bool fperf_rmap_walk_begin(struct fperf_sim *sim, struct fperf_rmap_walk *walk, 
 {
 	const struct fperf_folio *const f = &sim->folios[folio];
 
-	*walk = (struct fperf_rmap_walk){ .sim = sim, .folio = folio, .order = fperf_folio_order(sim, folio),
-					  .start = f->index, .batch = sim->entries, .anon = f->anon };
+	*walk = (struct fperf_rmap_walk){ .sim = sim,
+					  .folio = folio,
+					  .order = fperf_folio_order(sim, folio),
+					  .start = f->index,
+					  .batch = sim->entries,
+					  .anon = f->anon };
 	walk->last = f->index + (1ull << walk->order) - 1;
 	/* folio->mapping tells where the tree is. */
 	fperf_touch(&sim->door, FPERF_FIELD_MAPPING, FPERF_LOAD,
@@ -126,8 +130,11 @@ bool fperf_rmap_walk_hit(struct fperf_rmap_walk *walk, uint32_t *cursor, struct 
 				continue;
 			fperf_ptl_lock(sim, fperf_table_of(sim, pmd));
 			sim->door.stats->pte_reads++;
-			*hit = (struct fperf_rmap_hit){ .entry = pmd, .vpn = fperf_pmd_floor(sim, vpn), .first = 0,
-							.nr = 1u << walk->order, .pmd = true };
+			*hit = (struct fperf_rmap_hit){ .entry = pmd,
+							.vpn = fperf_pmd_floor(sim, vpn),
+							.first = 0,
+							.nr = 1u << walk->order,
+							.pmd = true };
 			fperf_ptl_unlock(sim, fperf_table_of(sim, pmd));
 			return true;
 		}
@@ -148,8 +155,9 @@ bool fperf_rmap_walk_hit(struct fperf_rmap_walk *walk, uint32_t *cursor, struct 
 		}
 		fperf_ptl_lock(sim, fperf_pmd_table(*pmd));
 		fperf_ptl_unlock(sim, fperf_pmd_table(*pmd));
-		*hit = (struct fperf_rmap_hit){ .entry = &ptes[i], .vpn = vpn + i,
-						.first = walk->first + *cursor + i, .nr = nr };
+		*hit = (struct fperf_rmap_hit){
+			.entry = &ptes[i], .vpn = vpn + i, .first = walk->first + *cursor + i, .nr = nr
+		};
 		*cursor += i + nr;
 		return true;
 	}

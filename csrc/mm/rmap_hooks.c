@@ -64,8 +64,9 @@ void fperf_rmap_split_pmd(struct fperf_sim *sim, const struct fperf_run *run)
 
 static struct fperf_query query_of(const struct fperf_sim *sim, uint64_t folio, struct fperf_vma *vma)
 {
-	return (struct fperf_query){ .folio = folio, .order = fperf_folio_order(sim, folio),
-				     .anon = sim->folios[folio].anon, .vma = vma };
+	return (struct fperf_query){
+		.folio = folio, .order = fperf_folio_order(sim, folio), .anon = sim->folios[folio].anon, .vma = vma
+	};
 }
 
 static void log_border(struct fperf_sim *sim, enum fperf_rmap_hook hook, uint64_t folio, const struct fperf_vma *left)
@@ -134,12 +135,18 @@ void fperf_rmap_vma_move(struct fperf_sim *sim, struct fperf_vma *from, const st
 void fperf_rmap_replay(struct fperf_sim *sim, const struct fperf_rmap_op *op, const int64_t *answers)
 {
 	const struct fperf_run run = {
-		.folio = op->folio, .vpn = op->vpn, .first = op->first, .nr = op->nr, .order = op->order,
-		.flags = op->flags, .batched = op->batched, .refs_batched = op->refs_batched, .mm_id = op->mm_id,
+		.folio = op->folio,
+		.vpn = op->vpn,
+		.first = op->first,
+		.nr = op->nr,
+		.order = op->order,
+		.flags = op->flags,
+		.batched = op->batched,
+		.refs_batched = op->refs_batched,
+		.mm_id = op->mm_id,
 		.vma_id = op->vma_id,
 	};
-	const struct fperf_query query = { .folio = op->folio, .order = op->order,
-					   .anon = op->flags & FPERF_RUN_ANON };
+	const struct fperf_query query = { .folio = op->folio, .order = op->order, .anon = op->flags & FPERF_RUN_ANON };
 
 	sim->replay = answers + op->first_answer;
 	switch ((enum fperf_rmap_hook)op->hook) {

@@ -12,34 +12,34 @@
 
 enum {
 	FPERF_RUN_ANON = 1u << 0,
-	FPERF_RUN_NEW = 1u << 1,	/* first mapping of a fresh anonymous folio: plain stores suffice */
-	FPERF_RUN_DONATED = 1u << 2,	/* the caller hands over one reference it holds on the head */
+	FPERF_RUN_NEW = 1u << 1, /* first mapping of a fresh anonymous folio: plain stores suffice */
+	FPERF_RUN_DONATED = 1u << 2, /* the caller hands over one reference it holds on the head */
 };
 
 /* Pages first .. first + nr - 1 of a folio, mapped (or to be) at vpn by one VMA. */
 struct fperf_run {
-	uint64_t folio;		/* pfn of the head */
-	uint64_t vpn;		/* of page `first` */
+	uint64_t folio;	 /* pfn of the head */
+	uint64_t vpn;  /* of page `first` */
 	uint32_t first, nr;
 	uint32_t order;
 	uint32_t flags;
 	bool batched, refs_batched;
 	uint32_t mm_id, vma_id;
-	struct fperf_vma *vma;	/* NULL in a replay */
+	struct fperf_vma *vma; /* NULL in a replay */
 };
 
 /* Who asks, about what. vma is the mapping the asker stands in, or NULL. */
 struct fperf_query {
 	uint64_t folio;
 	uint32_t order;
-	uint32_t page;		/* index in the folio */
+	uint32_t page; /* index in the folio */
 	bool anon;
 	struct fperf_vma *vma;
 };
 
 struct fperf_scheme_ops {
 	const char *name;
-	bool counts_vmas;	/* VMA split, merge and move may change the count */
+	bool counts_vmas; /* VMA split, merge and move may change the count */
 	void (*folio_init)(struct fperf_sim *sim, uint64_t folio, uint32_t order);
 	void (*folio_free)(struct fperf_sim *sim, uint64_t folio, uint32_t order);
 	/* Mapping hooks return whether a donated reference was taken over. Called before the entries are written. */
@@ -75,7 +75,7 @@ struct fperf_scheme_ops {
  * has just cleared? `mapping` says which. By the configured policy.
  */
 bool fperf_present(struct fperf_sim *sim, uint64_t folio, struct fperf_vma *vma, uint32_t skip, uint32_t nr_skip,
-		    bool mapping);
+		   bool mapping);
 
 /* VMAs that map the folio now, by an rmap walk that stops at `limit`. */
 uint32_t fperf_count_vmas(struct fperf_sim *sim, uint64_t folio, uint32_t limit);

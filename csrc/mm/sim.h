@@ -16,9 +16,9 @@ struct fperf_mm;
 struct fperf_anon_vma {
 	struct fperf_itree tree;
 	struct fperf_anon_vma *root, *parent;
-	uint32_t num_children, num_active_vmas;	/* as the kernel keeps them: who may be reused at fork */
-	uint64_t refs;		/* chains, folios and child anon_vmas pointing here */
-	uint64_t nr_leaked;	/* folios that only a stale count keeps, and that point here */
+	uint32_t num_children, num_active_vmas; /* as the kernel keeps them: who may be reused at fork */
+	uint64_t refs; /* chains, folios and child anon_vmas pointing here */
+	uint64_t nr_leaked; /* folios that only a stale count keeps, and that point here */
 	uint64_t at;
 };
 
@@ -26,7 +26,7 @@ struct fperf_anon_vma {
 struct fperf_avc {
 	struct fperf_vma *vma;
 	struct fperf_anon_vma *anon_vma;
-	struct fperf_avc *prev, *next;	/* of the same VMA, newest first */
+	struct fperf_avc *prev, *next; /* of the same VMA, newest first */
 	struct fperf_itnode node;
 };
 
@@ -43,8 +43,8 @@ enum fperf_vma_flags {
 
 struct fperf_object {
 	struct fperf_itree i_mmap;
-	uint64_t *pfns;		/* page cache: pfn of each page, 0 = not resident */
-	uint64_t capacity;	/* entries reserved in pfns */
+	uint64_t *pfns;	 /* page cache: pfn of each page, 0 = not resident */
+	uint64_t capacity; /* entries reserved in pfns */
 	uint64_t nr_pages;
 	uint64_t at;
 	uint32_t kind, order, warm, index;
@@ -52,21 +52,21 @@ struct fperf_object {
 
 struct fperf_vma {
 	struct fperf_mm *mm;
-	uint64_t start, end;	/* vpn */
+	uint64_t start, end; /* vpn */
 	uint64_t pgoff;
 	uint32_t flags, id;
-	struct fperf_object *object;	/* NULL: anonymous */
+	struct fperf_object *object; /* NULL: anonymous */
 	struct fperf_anon_vma *anon_vma;
 	struct fperf_avc *avc_first, *avc_last;
-	struct fperf_itnode node;	/* in object->i_mmap */
+	struct fperf_itnode node; /* in object->i_mmap */
 	uint64_t at;
 };
 
 struct fperf_mm {
 	uint32_t id;
-	uint32_t users;		/* processes that run in it */
+	uint32_t users;	 /* processes that run in it */
 	uint32_t root_table;
-	bool has_large;		/* a large folio was mapped here once */
+	bool has_large;	 /* a large folio was mapped here once */
 	struct fperf_vma **vmas; /* sorted by address */
 	uint32_t nr_vmas, cap_vmas, cached;
 	uint64_t at;
@@ -85,27 +85,27 @@ struct fperf_folio {
 		struct fperf_object *object;
 	};
 	uint64_t index;
-	int32_t mapping_refs;	/* references that mappings own, as the scheme accounts them */
-	uint32_t true_pte, true_pmd;	/* the ledger: mappings by PTE, by PMD */
-	uint32_t true_vmas, true_mms;	/* large folios only; see truth.c */
-	uint32_t swap_slot;	/* in the swap cache under this slot plus one */
+	int32_t mapping_refs; /* references that mappings own, as the scheme accounts them */
+	uint32_t true_pte, true_pmd; /* the ledger: mappings by PTE, by PMD */
+	uint32_t true_vmas, true_mms; /* large folios only; see truth.c */
+	uint32_t swap_slot; /* in the swap cache under this slot plus one */
 	bool anon;
 	bool live;
-	bool deferred;		/* on the deferred split queue */
+	bool deferred; /* on the deferred split queue */
 	bool leaked;
 };
 
 /* Ledger entry of one mm and one large folio. */
 struct fperf_share {
-	uint64_t key;		/* folio << 32 | mm id; 0 = empty */
-	uint32_t pages;		/* PTE mappings plus pages under PMD mappings */
+	uint64_t key;  /* folio << 32 | mm id; 0 = empty */
+	uint32_t pages;	 /* PTE mappings plus pages under PMD mappings */
 	uint32_t nr_vmas;
-	uint32_t vma_hint;	/* id of a VMA known to map it, 0 = unknown */
+	uint32_t vma_hint; /* id of a VMA known to map it, 0 = unknown */
 };
 
 struct fperf_swap_slot {
-	uint32_t count;		/* entries in page tables */
-	uint64_t pfn;		/* folio in the swap cache, 0 = none */
+	uint32_t count;	 /* entries in page tables */
+	uint64_t pfn;  /* folio in the swap cache, 0 = none */
 };
 
 struct fperf_sim {
@@ -115,16 +115,19 @@ struct fperf_sim {
 	struct fperf_profile prof;
 	struct fperf_memmap mem;
 	struct fperf_totals totals;
-	uint32_t entries;		/* per page table */
+	uint32_t entries;  /* per page table */
 	unsigned int table_bits, pmd_order, nr_levels;
-	uint64_t end_vpn;		/* first page beyond the user address space */
+	uint64_t end_vpn;  /* first page beyond the user address space */
 	uint16_t cpu;
 
 	/* page frames */
-	struct fperf_folio *folios;	/* by pfn of the head */
-	uint8_t *page_order;		/* by pfn: order of the folio it belongs to */
+	struct fperf_folio *folios; /* by pfn of the head */
+	uint8_t *page_order;  /* by pfn: order of the folio it belongs to */
 	uint64_t next_pfn;
-	struct fperf_frames { uint64_t *pfns; uint64_t nr, cap; } free_frames[32];
+	struct fperf_frames {
+		uint64_t *pfns;
+		uint64_t nr, cap;
+	} free_frames[32];
 
 	struct fperf_process *processes;
 	uint32_t cap_processes;
@@ -148,16 +151,16 @@ struct fperf_sim {
 	int64_t *answers;
 	size_t nr_answers, cap_answers;
 	bool logging;
-	const int64_t *replay;		/* native replay: answers come from here */
-	uint64_t recounting;		/* folio that the current actor recounts: its own unmaps do not disturb it */
+	const int64_t *replay; /* native replay: answers come from here */
+	uint64_t recounting;  /* folio that the current actor recounts: its own unmaps do not disturb it */
 	/* An event armed to run in the middle of the next recount walk: what a recount must survive. */
-	uint32_t interrupt_after;	/* VMAs still to be visited before it; 0: none armed */
+	uint32_t interrupt_after; /* VMAs still to be visited before it; 0: none armed */
 	void (*interrupt)(struct fperf_sim *sim);
 	struct fperf_event interrupt_event;
-	uint64_t walk_rng;		/* state of the generator behind random walk order */
+	uint64_t walk_rng;  /* state of the generator behind random walk order */
 	uint64_t split_queue_lock_at;
-	uint64_t split_queue_lock;	/* the word the native back end locks */
-	int error;			/* first failure inside a hook or a walk */
+	uint64_t split_queue_lock; /* the word the native back end locks */
+	int error;   /* first failure inside a hook or a walk */
 };
 
 #endif

@@ -114,7 +114,8 @@ int fperf_swap_in(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, ui
 		fperf_exclusive_set(sim, pfn, 1);
 	*pte = fperf_pte(pfn, FPERF_PTE_PRESENT | FPERF_PTE_YOUNG |
 				      (exclusive && write && vma->flags & FPERF_VM_WRITE ?
-					       FPERF_PTE_WRITE | FPERF_PTE_DIRTY : 0));
+					       FPERF_PTE_WRITE | FPERF_PTE_DIRTY :
+					       0));
 	fperf_charge_ptes(sim, FPERF_STORE, pte, 1);
 	fperf_ptl_unlock(sim, table);
 	sim->totals.swap_ins++;

@@ -82,7 +82,7 @@ bool fperf_truth_present(struct fperf_sim *sim, uint64_t folio, const struct fpe
 	uint64_t vpn;
 	const uint32_t nr = fperf_vma_folio_range(sim, vma, folio, &first, &vpn);
 
-	for (uint32_t i = 0; i < nr; ) {
+	for (uint32_t i = 0; i < nr;) {
 		const uint64_t *const pmd = fperf_pmd_peek(sim, vma->mm, vpn + i);
 		const uint32_t in_table = sim->entries - fperf_pte_index(sim, vpn + i);
 		const uint32_t stop = i + (in_table < nr - i ? in_table : nr - i);
@@ -276,7 +276,7 @@ uint32_t fperf_straddlers(struct fperf_sim *sim, const struct fperf_vma *left, c
 
 	if (!left->mm->has_large)
 		return 0;
-	for (uint64_t vpn = border; vpn-- > from && nr < cap; ) {
+	for (uint64_t vpn = border; vpn-- > from && nr < cap;) {
 		const uint64_t *const pmd = fperf_pmd_peek(sim, left->mm, vpn);
 		uint64_t entry, folio;
 

@@ -9,9 +9,9 @@
 #include <string.h>
 
 struct recount {
-	uint32_t *page;		/* mappings of each page, by PTE or under a PMD */
-	uint32_t *pte, *pmd;	/* per head */
-	uint32_t *vmas, *mms;	/* per head */
+	uint32_t *page;	 /* mappings of each page, by PTE or under a PMD */
+	uint32_t *pte, *pmd; /* per head */
+	uint32_t *vmas, *mms; /* per head */
 	uint32_t *last_vma, *last_mm;
 	char *message;
 	size_t size;
@@ -95,7 +95,7 @@ static void count_mm(struct fperf_sim *sim, struct recount *r, const struct fper
 
 		if (i && mm->vmas[i - 1]->end > vma->start)
 			fail(r, "mm %u: VMAs overlap at page %#llx", mm->id, (unsigned long long)vma->start);
-		for (uint64_t vpn = vma->start; vpn < vma->end; ) {
+		for (uint64_t vpn = vma->start; vpn < vma->end;) {
 			const uint64_t *const pmd = fperf_pmd_peek(sim, mm, vpn);
 
 			if (!pmd || !*pmd) {
@@ -108,7 +108,8 @@ static void count_mm(struct fperf_sim *sim, struct recount *r, const struct fper
 				vpn = fperf_pmd_floor(sim, vpn) + sim->entries;
 			} else {
 				count_entry(sim, r, vma, vpn,
-					    fperf_table(&sim->mem, fperf_pmd_table(*pmd))[fperf_pte_index(sim, vpn)], 1);
+					    fperf_table(&sim->mem, fperf_pmd_table(*pmd))[fperf_pte_index(sim, vpn)],
+					    1);
 				vpn++;
 			}
 		}
@@ -122,8 +123,8 @@ static void check_answer(struct fperf_sim *sim, struct recount *r, enum fperf_qu
 	const enum fperf_answer answer = sim->scheme->answer(sim, question, query, &value);
 
 	if (answer == FPERF_COUNT && value != truth)
-		fail(r, "folio %llu page %u: %s answers %lld, the page tables say %lld", (unsigned long long)query->folio,
-		     query->page, name, (long long)value, (long long)truth);
+		fail(r, "folio %llu page %u: %s answers %lld, the page tables say %lld",
+		     (unsigned long long)query->folio, query->page, name, (long long)value, (long long)truth);
 }
 
 static void check_folio(struct fperf_sim *sim, struct recount *r, uint64_t folio)
@@ -156,7 +157,8 @@ static void check_folio(struct fperf_sim *sim, struct recount *r, uint64_t folio
 		const uint32_t vmas = order ? r->vmas[folio] : (uint32_t)total;
 
 		if (!sim->scheme->keeps_promises(sim, &query, vmas))
-			fail(r, "folio %llu: the state breaks a promise of %s: %u VMAs map it, mappings own %d references",
+			fail(r,
+			     "folio %llu: the state breaks a promise of %s: %u VMAs map it, mappings own %d references",
 			     (unsigned long long)folio, sim->scheme->name, vmas, f->mapping_refs);
 	}
 	if (sim->scheme->answer(sim, FPERF_ASK_MAPPED, &query, &(int64_t){ 0 }) == FPERF_NO && total)
@@ -170,9 +172,15 @@ int fperf_truth_check(struct fperf_sim *sim, char *message, size_t size)
 {
 	const uint64_t nr = sim->next_pfn;
 	uint32_t *const arrays = calloc(nr * 7, sizeof(*arrays));
-	struct recount r = { .page = arrays, .pte = arrays + nr, .pmd = arrays + nr * 2, .vmas = arrays + nr * 3,
-			     .mms = arrays + nr * 4, .last_vma = arrays + nr * 5, .last_mm = arrays + nr * 6,
-			     .message = message, .size = size };
+	struct recount r = { .page = arrays,
+			     .pte = arrays + nr,
+			     .pmd = arrays + nr * 2,
+			     .vmas = arrays + nr * 3,
+			     .mms = arrays + nr * 4,
+			     .last_vma = arrays + nr * 5,
+			     .last_mm = arrays + nr * 6,
+			     .message = message,
+			     .size = size };
 
 	if (!arrays)
 		return FPERF_ERR(NO_MEMORY);

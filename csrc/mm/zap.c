@@ -13,8 +13,8 @@ static void zap_leaf(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 	*pmd = 0;
 	fperf_charge_pmd(sim, FPERF_STORE, pmd);
 	if (!(entry & FPERF_PTE_ZERO)) {
-		const struct fperf_run run = fperf_run_at(sim, vma, fperf_pte_pfn(entry), sim->entries, vpn, true,
-							  true);
+		const struct fperf_run run =
+			fperf_run_at(sim, vma, fperf_pte_pfn(entry), sim->entries, vpn, true, true);
 
 		fperf_rmap_unmap_pmd(sim, &run);
 		fperf_folio_maybe_free(sim, run.folio);
@@ -146,9 +146,9 @@ void fperf_unmap_hit(struct fperf_sim *sim, struct fperf_vma *vma, const struct 
 		if (swap_base == UINT64_MAX)
 			continue;
 		fperf_swap_dup(sim, swap_base + hit->first + i);
-		hit->entry[i] = fperf_pte(swap_base + hit->first + i,
-					  FPERF_PTE_SWAP | (fperf_exclusive_clear(sim, pfn + i, 1) ?
-								    FPERF_PTE_SWAP_EXCLUSIVE : 0));
+		hit->entry[i] = fperf_pte(
+			swap_base + hit->first + i,
+			FPERF_PTE_SWAP | (fperf_exclusive_clear(sim, pfn + i, 1) ? FPERF_PTE_SWAP_EXCLUSIVE : 0));
 	}
 	fperf_charge_ptes(sim, FPERF_STORE, hit->entry, hit->nr);
 	run = fperf_run_at(sim, vma, pfn, hit->nr, hit->vpn, batched, batched);

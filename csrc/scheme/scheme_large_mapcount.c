@@ -8,9 +8,9 @@
 #include "scheme/scheme.h"
 
 /* Offsets in the first tail, v6.12. */
-static const unsigned int LARGE_MAPCOUNT = 16;		/* starts at -1 */
-static const unsigned int ENTIRE_MAPCOUNT = 20;		/* starts at -1 */
-static const unsigned int NR_PAGES_MAPPED = 24;		/* starts at 0 */
+static const unsigned int LARGE_MAPCOUNT = 16; /* starts at -1 */
+static const unsigned int ENTIRE_MAPCOUNT = 20;	 /* starts at -1 */
+static const unsigned int NR_PAGES_MAPPED = 24;	 /* starts at 0 */
 
 /* Above any possible number of pages: 16 GiB of 4 KiB pages are 0x400000. */
 static const int32_t ENTIRELY_MAPPED = 0x800000;
@@ -125,8 +125,9 @@ static void unmap_run(struct fperf_sim *sim, const struct fperf_run *run)
 	if (last) {
 		/* Page by page, the first one to go already leaves a partially mapped folio behind. */
 		const int32_t left = run->batched ?
-			fperf_add32(door, FPERF_FIELD_NR_PAGES_MAPPED, nr_mapped, -(int32_t)last) :
-			fperf_add32_times(door, FPERF_FIELD_NR_PAGES_MAPPED, nr_mapped, -1, last) + (int32_t)last - 1;
+					     fperf_add32(door, FPERF_FIELD_NR_PAGES_MAPPED, nr_mapped, -(int32_t)last) :
+					     fperf_add32_times(door, FPERF_FIELD_NR_PAGES_MAPPED, nr_mapped, -1, last) +
+						     (int32_t)last - 1;
 
 		/* Under a PMD mapping no page is unmapped. */
 		if (left && left < ENTIRELY_MAPPED)

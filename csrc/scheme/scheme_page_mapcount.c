@@ -85,8 +85,7 @@ static bool map_pmd(struct fperf_sim *sim, const struct fperf_run *run)
 		/* v6.1: the first mapping of all pages makes the hint stale. */
 		if (sim->prof.version >= FPERF_KERNEL(6, 0) && first == run->nr &&
 		    fperf_load64(door, FPERF_FIELD_DOUBLE_MAP, double_map(sim, run->folio)) >> FPERF_PG_DOUBLE_MAP & 1)
-			fperf_clear_bit(door, FPERF_FIELD_DOUBLE_MAP, double_map(sim, run->folio),
-					FPERF_PG_DOUBLE_MAP);
+			fperf_clear_bit(door, FPERF_FIELD_DOUBLE_MAP, double_map(sim, run->folio), FPERF_PG_DOUBLE_MAP);
 	}
 	fperf_add32(door, FPERF_FIELD_COMPOUND_MAPCOUNT, compound, 1);
 	return taken;

@@ -158,7 +158,7 @@ static void recount_end(struct fperf_sim *sim, const struct fperf_query *query, 
 		const uint64_t new = (old >> 32) - fewer;
 
 		if (!sim->cfg.recount_naive && !busy)
-			return;	/* somebody came or went while we walked: the number is worth nothing */
+			return; /* somebody came or went while we walked: the number is worth nothing */
 		/* The unmaps counted so far are told to nobody any more. */
 		if (!fewer && !busy && !((uint32_t)old / UNMAP))
 			return;
@@ -170,8 +170,9 @@ static void recount_end(struct fperf_sim *sim, const struct fperf_query *query, 
 
 static void unmap_run(struct fperf_sim *sim, const struct fperf_run *run)
 {
-	const struct fperf_query query = { .folio = run->folio, .order = run->order,
-					   .anon = run->flags & FPERF_RUN_ANON, .vma = run->vma };
+	const struct fperf_query query = {
+		.folio = run->folio, .order = run->order, .anon = run->flags & FPERF_RUN_ANON, .vma = run->vma
+	};
 	const int32_t word = load_word(sim, run->folio);
 
 	if (!is_many(sim, word, query.anon)) {
@@ -183,8 +184,9 @@ static void unmap_run(struct fperf_sim *sim, const struct fperf_run *run)
 	if (sim->cfg.recount == FPERF_RECOUNT_THRESHOLD)
 		fperf_add32(&sim->door, FPERF_FIELD_FOLIO_STATE, state_word(sim, run->folio), UNMAP);
 	if (recount_begin(sim, &query, FPERF_SITE_UNMAP))
-		recount_end(sim, &query, fperf_count_vmas(sim, run->folio, sim->cfg.recount == FPERF_RECOUNT_EAGER ?
-									    UINT32_MAX : MANY));
+		recount_end(sim, &query,
+			    fperf_count_vmas(sim, run->folio,
+					     sim->cfg.recount == FPERF_RECOUNT_EAGER ? UINT32_MAX : MANY));
 }
 
 /* The same VMA maps the same folio before and after. */

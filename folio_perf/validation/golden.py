@@ -20,11 +20,11 @@ from typing import Any, Final
 import numpy as np
 
 from folio_perf._native import engine
+from folio_perf._simulation import new_simulation
 from folio_perf.geometry import Geometry
 from folio_perf.profile import KernelProfile, load_profile
 from folio_perf.scenario import ObjectSpec, Op, Scenario, read_scenarios
 from folio_perf.schemes import SchemeSpec, parse_scheme_spec
-from folio_perf._simulation import new_simulation
 
 __all__ = ["FIELDS", "FieldComparison", "GoldenError", "GoldenScenario", "compare_golden", "read_golden"]
 

@@ -128,7 +128,7 @@ class Params:
 
     recount: Recount = Recount.LAZY
     naive: bool = False
-    """Walk, then store; the safe recount marks the folio busy first, one atomic, and its exchange takes the mark away."""
+    """Walk, then store. The safe recount marks the folio busy first; its exchange takes the mark away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
