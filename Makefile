@@ -26,7 +26,7 @@ MAKEFLAGS += --no-print-directory
 # matplotlib would write its font list under HOME.
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 
-.PHONY: help demo test pytest venv ext lib ctest asan valgrind check-inline lint format clean distclean FORCE compiler
+.PHONY: help demo test pytest bench venv ext lib ctest asan valgrind check-inline lint format clean distclean FORCE compiler
 .DEFAULT_GOAL := help
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -39,6 +39,7 @@ help:
 	@echo 'make asan           C tests and the shipped scenarios under AddressSanitizer and UBSan'
 	@echo 'make valgrind       C tests under valgrind'
 	@echo 'make check-inline   no hook of a scheme, and nothing in mm, may make an indirect call'
+	@echo 'make bench          speed of the engine and the modelled tables (BENCH="track_ns" to choose)'
 	@echo 'make lint           ruff, mypy --strict, clang-format'
 	@echo 'make format         let ruff and clang-format rewrite the code'
 	@echo 'make clean          remove what was built; distclean: the virtual environments too'
@@ -142,6 +143,9 @@ pytest: ext
 
 test: ctest ext
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: ext
+	@$(BIN)/python tools/bench.py $(BENCH)
 
 demo:
 	@tools/setup.sh user $(DEMO_VENV)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Every benchmark sets itself up and says something: one that is broken would otherwise be noticed only by its silence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TOP / "asv_bench"))
+
+from benchmarks import bench_engine, bench_tables  # noqa: E402
+
+
+@pytest.mark.parametrize("benchmark", [bench_engine.MapUnmapByPte, bench_engine.ForkExitOrder0])
+@pytest.mark.parametrize("backend", bench_engine.BACKENDS)
+def test_speed_benchmarks_do_their_work(benchmark: type, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, small in (("nr_folios", 1), ("nr_pages", 64), ("nr_rounds", 1), ("repeats", 1)):
+        monkeypatch.setattr(benchmark, name, small, raising=False)
+    instance = benchmark()
+    instance.setup("page_mapcount", backend)
+    before = instance.simulation.totals()["pages_mapped"]
+    for method in [each for each in dir(instance) if each.startswith(("time_", "track_"))]:
+        value = getattr(instance, method)("page_mapcount", backend)
+        assert value is None or value > 0
+    assert instance.simulation.totals()["pages_mapped"] > before
+
+
+def test_the_trace_is_replayed() -> None:
+    instance = bench_engine.ReplayTrace()
+    instance.setup("page_mapcount", "count")
+    instance.time_replay("page_mapcount", "count")
+    assert instance.simulation.totals()["pages_mapped"] > 40_000
+
+
+def test_tables_are_those_of_the_model() -> None:
+    instance = bench_tables.WholeFolio()
+    instance.setup("total_mapcount", "page_mapcount", 9)
+    assert instance.track_lines("total_mapcount", "page_mapcount", 9) == 512
+    assert instance.track_rmw("total_mapcount", "page_mapcount", 9) == 0
+
+
+def test_bench_fails_if_nothing_came_out() -> None:
+    done = subprocess.run(
+        [sys.executable, "tools/bench.py", "no-such-benchmark"], cwd=TOP, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    done = subprocess.run(
+        [sys.executable, "tools/bench.py", "track_rmw total_mapcount page_mapcount 4"],
+        cwd=TOP,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "atomic RMW / folio" in done.stdout
