@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Every benchmark sets itself up and says something: one that is broken would otherwise be noticed only by its silence."""
+"""Every benchmark sets itself up and says something: a broken one would otherwise be noticed only by its silence."""
 
 from __future__ import annotations
 

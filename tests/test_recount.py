@@ -134,6 +134,15 @@ def test_reverse_fill_costs_a_scan_of_everything_below(
         assert reads == empty_reads + hits
 
 
+def test_a_split_vma_is_another_mapper_even_where_all_pages_are_in_its_new_half() -> None:
+    builder = ScenarioBuilder("hint", GEOMETRY).obj("T", "tmpfs", 1024).region("T1", 1024, shift=1)
+    builder.map("P0", "T1", "T", 0, 0, 1024, "shared").touch("P0", "T1", 979, 2, "r").unmap("P0", "T1", 805, 100)
+    scenario = builder.touch("P0", "T1", 512, 1, "w").build()
+    simulation = simulation_of(scenario, "page_mapcount", kernel="6.12")
+    simulation.run(scenario.events)
+    simulation.check()
+
+
 def harmonic(n: int) -> float:
     return sum(1 / k for k in range(1, n + 1))
 

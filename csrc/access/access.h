@@ -22,7 +22,7 @@ struct fperf_access_row;
 
 /* State of the door. One per simulation; `row` is where the current event and cause count. */
 struct fperf_door {
-	uint64_t *row;	/* counters of [event][cause], FPERF_ROW_SIZE wide */
+	uint64_t *row; /* counters of [event][cause], FPERF_ROW_SIZE wide */
 	uint64_t *counters;
 	const struct fperf_memmap *mem;
 	enum fperf_event_kind event;

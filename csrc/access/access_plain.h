@@ -87,7 +87,8 @@ static inline void fperf_set_bit_times(struct fperf_door *door, enum fperf_field
 				       uint32_t times)
 {
 	fperf_note(door, field, FPERF_RMW, fperf_arena_offset(door->mem, p), times);
-	*p |= 1ull << bit;
+	if (times)
+		*p |= 1ull << bit;
 }
 
 static inline bool fperf_clear_bit(struct fperf_door *door, enum fperf_field field, uint64_t *p, unsigned int bit)

@@ -21,7 +21,7 @@ struct fperf_profile {
 	uint32_t shmem_fault_maps_folio; /* the same for anonymous shmem: 6.11+ */
 	uint32_t cow_reuses_large; /* write fault may reuse a PTE-mapped large folio: 6.15+ */
 	uint32_t huge_zero_write_thp; /* a write to the huge zero page allocates a THP: 6.13+ */
-	uint32_t mthp;	/* anonymous folios smaller than a PMD: 6.8+ */
+	uint32_t mthp; /* anonymous folios smaller than a PMD: 6.8+ */
 	uint32_t deferred_split_relock; /* the split queue lock is taken for every unmapped page: up to 6.0 */
 	uint32_t remap_spans_vmas; /* a pure move may span several VMAs: 6.17+ */
 	uint32_t vma_bytes;  /* struct vm_area_struct */

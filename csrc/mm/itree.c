@@ -57,11 +57,18 @@ static void rotate_up(struct fperf_itree *tree, struct fperf_itnode *node)
 	update(node);
 }
 
+static uint32_t mix(uint64_t z)
+{
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+	return (uint32_t)(z ^ z >> 31);
+}
+
 static void link_leaf(struct fperf_itree *tree, struct fperf_itnode *node, struct fperf_itnode *parent,
 		      struct fperf_itnode **link)
 {
-	/* Knuth's multiplicative hash of the address the model gave the node: stable from run to run. */
-	node->priority = (uint32_t)((node->at >> 6) * 2654435761u) ^ (uint32_t)(node->at >> 22);
+	/* A hash of the address the model gave the node (splitmix64's finaliser): stable from run to run. */
+	node->priority = mix(node->at >> 6);
 	node->left = node->right = NULL;
 	node->parent = parent;
 	*link = node;

@@ -220,6 +220,11 @@ void fperf_truth_leak(struct fperf_sim *sim, uint64_t folio);
 bool fperf_truth_present(struct fperf_sim *sim, uint64_t folio, const struct fperf_vma *vma, uint32_t skip,
 			 uint32_t nr_skip);
 int fperf_truth_check(struct fperf_sim *sim, char *message, size_t size);
+/*
+ * A folio that straddles a border may have had a smaller one faulted into a hole that straddles it too, and so on: one per
+ * order, anonymous and file.
+ */
+#define FPERF_MAX_STRADDLERS 32
 /* Large folios mapped on both sides of border in the two VMAs; at most cap. */
 uint32_t fperf_straddlers(struct fperf_sim *sim, const struct fperf_vma *left, const struct fperf_vma *right,
 			  uint64_t border, uint64_t *folios, uint32_t cap);

@@ -86,8 +86,8 @@ static void log_border(struct fperf_sim *sim, enum fperf_rmap_hook hook, uint64_
 
 void fperf_rmap_vma_split(struct fperf_sim *sim, struct fperf_vma *left, struct fperf_vma *right, uint64_t border)
 {
-	uint64_t folios[4];
-	const uint32_t nr = fperf_straddlers(sim, left, right, border, folios, 4);
+	uint64_t folios[FPERF_MAX_STRADDLERS];
+	const uint32_t nr = fperf_straddlers(sim, left, right, border, folios, FPERF_MAX_STRADDLERS);
 
 	for (uint32_t i = 0; i < nr; i++) {
 		const struct fperf_query query = query_of(sim, folios[i], left);
@@ -102,8 +102,8 @@ void fperf_rmap_vma_split(struct fperf_sim *sim, struct fperf_vma *left, struct 
 
 void fperf_rmap_vma_merge(struct fperf_sim *sim, struct fperf_vma *left, struct fperf_vma *right, uint64_t border)
 {
-	uint64_t folios[4];
-	const uint32_t nr = fperf_straddlers(sim, left, right, border, folios, 4);
+	uint64_t folios[FPERF_MAX_STRADDLERS];
+	const uint32_t nr = fperf_straddlers(sim, left, right, border, folios, FPERF_MAX_STRADDLERS);
 
 	for (uint32_t i = 0; i < nr; i++) {
 		const struct fperf_query query = query_of(sim, folios[i], left);

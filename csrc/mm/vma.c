@@ -228,6 +228,8 @@ int fperf_vma_split(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t borde
 	ret = fperf_vma_insert(sim, new);
 	if (ret)
 		return ret;
+	/* Folios all of whose pages went to the new VMA are no longer this one's: what the ledger knows of it must not match. */
+	vma->id = sim->next_vma_id++;
 	fperf_rmap_vma_split(sim, new_below ? new : vma, new_below ? vma : new, border);
 	return 0;
 }
