@@ -46,7 +46,7 @@ static int check_profile(const struct fperf_profile *p, unsigned int page_shift)
 	    !flag(p->mthp) || !flag(p->deferred_split_relock) || !flag(p->remap_spans_vmas))
 		return FPERF_ERR(CONFIG);
 	if (!p->vma_bytes || p->vma_bytes > 512 || !p->anon_vma_bytes || p->anon_vma_bytes > 512 ||
-	    p->vma_walk_lines_file * 64 > 512 || p->vma_walk_lines_anon * 64 > 512 || p->mm_walk_lines * 64 > 512)
+	    p->vma_walk_lines_file > 8 || p->vma_walk_lines_anon > 8 || p->mm_walk_lines > 8)
 		return FPERF_ERR(CONFIG);
 	/* A window of less than a page means none; else it must be a power of two. */
 	if (window >> page_shift && window & (window - 1))
@@ -402,6 +402,46 @@ const int64_t *fperf_sim_answers(const struct fperf_sim *sim, size_t *nr)
 
 /* ---- native replay ---- */
 
+/* Where threads wait for each other; pthread_barrier cannot let go of those that wait if the last never comes. */
+struct gate {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	uint32_t nr_waiting;
+	bool open, called_off;
+};
+
+/* Returns whether to go on. */
+static bool gate_wait(struct gate *gate)
+{
+	bool go;
+
+	pthread_mutex_lock(&gate->lock);
+	gate->nr_waiting++;
+	pthread_cond_broadcast(&gate->changed);
+	while (!gate->open)
+		pthread_cond_wait(&gate->changed, &gate->lock);
+	go = !gate->called_off;
+	pthread_mutex_unlock(&gate->lock);
+	return go;
+}
+
+static void gate_gather(struct gate *gate, uint32_t nr)
+{
+	pthread_mutex_lock(&gate->lock);
+	while (gate->nr_waiting < nr)
+		pthread_cond_wait(&gate->changed, &gate->lock);
+	pthread_mutex_unlock(&gate->lock);
+}
+
+static void gate_open(struct gate *gate, bool call_off)
+{
+	pthread_mutex_lock(&gate->lock);
+	gate->open = true;
+	gate->called_off = call_off;
+	pthread_cond_broadcast(&gate->changed);
+	pthread_mutex_unlock(&gate->lock);
+}
+
 struct replay_thread {
 	pthread_t thread;
 	struct fperf_sim sim;  /* shares memory with the others, counts for itself */
@@ -409,15 +449,15 @@ struct replay_thread {
 	const int64_t *answers;
 	size_t nr;
 	uint32_t number, nr_threads;
-	pthread_barrier_t *start;
-	bool started;
+	struct gate *gate;
 };
 
 static void *replay_main(void *arg)
 {
 	struct replay_thread *const t = arg;
 
-	pthread_barrier_wait(t->start);
+	if (!gate_wait(t->gate))
+		return NULL;
 	/* A frame belongs to the thread of its PMD-sized block, however it is cut into folios over time. */
 	for (size_t i = 0; i < t->nr; i++)
 		if ((t->log[i].folio >> t->sim.pmd_order) % t->nr_threads == t->number)
@@ -443,8 +483,8 @@ int fperf_replay_native(const struct fperf_sim *sim, const struct fperf_rmap_op 
 {
 	struct fperf_config config = sim->cfg;
 	struct replay_thread *threads = NULL;
+	struct gate gate = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 	struct timespec begin, end;
-	pthread_barrier_t start;
 	struct fperf_sim *arena;
 	uint32_t started = 0;
 	int err;
@@ -465,7 +505,6 @@ int fperf_replay_native(const struct fperf_sim *sim, const struct fperf_rmap_op 
 		err = FPERF_ERR(NO_MEMORY);
 	if (err)
 		goto out;
-	pthread_barrier_init(&start, NULL, nr_threads + 1);
 	for (; started < nr_threads; started++) {
 		struct replay_thread *const t = &threads[started];
 
@@ -475,25 +514,20 @@ int fperf_replay_native(const struct fperf_sim *sim, const struct fperf_rmap_op 
 					     .nr = nr,
 					     .number = started,
 					     .nr_threads = nr_threads,
-					     .start = &start };
+					     .gate = &gate };
 		if (pthread_create(&t->thread, NULL, replay_main, t))
 			break;
 	}
+	gate_gather(&gate, started);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	gate_open(&gate, started < nr_threads);
+	for (uint32_t i = 0; i < started; i++)
+		pthread_join(threads[i].thread, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &end);
 	if (started < nr_threads) {
-		/* The barrier will never fill: let those that wait go by cancelling them. */
-		for (uint32_t i = 0; i < started; i++) {
-			pthread_cancel(threads[i].thread);
-			pthread_join(threads[i].thread, NULL);
-		}
 		err = FPERF_ERR(NO_MEMORY);
 		goto out;
 	}
-	pthread_barrier_wait(&start);
-	clock_gettime(CLOCK_MONOTONIC, &begin);
-	for (uint32_t i = 0; i < nr_threads; i++)
-		pthread_join(threads[i].thread, NULL);
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	pthread_barrier_destroy(&start);
 	if (ns)
 		*ns = (uint64_t)(end.tv_sec - begin.tv_sec) * 1000000000u + (uint64_t)end.tv_nsec -
 		      (uint64_t)begin.tv_nsec;

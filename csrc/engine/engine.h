@@ -28,8 +28,8 @@ int fperf_sim_populate(struct fperf_sim *sim, uint32_t object, uint64_t index, u
 
 /*
  * Run nr events. status may be NULL, else one entry per event. *done is the number of events finished; on error it is
- * the index of the event that failed. An event that breaks a rule has changed nothing; one that meets a limit on its way
- * (PFN_SPACE, TABLE_SPACE, TOO_MANY_VMAS, NO_MEMORY) keeps what it did before, as a system call does.
+ * the index of the event that failed. An event that breaks a rule has changed nothing; one that runs out of memory
+ * on its way (PFN_SPACE, TABLE_SPACE, NO_MEMORY) keeps what it did before, as a system call does.
  */
 int fperf_sim_run(struct fperf_sim *sim, const struct fperf_event *events, size_t nr, int32_t *status,
 		  size_t *done) FPERF_MUST_CHECK;

@@ -62,6 +62,20 @@ static int check_object(const struct fperf_sim *sim, uint32_t what)
 	return what && what <= sim->nr_objects ? 0 : FPERF_ERR(NO_OBJECT);
 }
 
+/* Room for nr more mappings, so that no event fails half done. */
+static int check_room(const struct fperf_sim *sim, const struct fperf_mm *mm, uint32_t nr)
+{
+	return mm->nr_vmas + nr > sim->prof.max_map_count ? FPERF_ERR(TOO_MANY_VMAS) : 0;
+}
+
+/* Unmapping the range leaves two mappings where there was one. */
+static bool cuts_middle(struct fperf_mm *mm, uint64_t start, uint64_t end)
+{
+	const struct fperf_vma *const vma = fperf_vma_at(mm, start);
+
+	return vma && vma->start < start && vma->end > end;
+}
+
 static int check_mmap(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e)
 {
 	if (e->what != FPERF_WHAT_ANON && check_object(sim, e->what))
@@ -72,7 +86,7 @@ static int check_mmap(struct fperf_sim *sim, struct fperf_mm *mm, const struct f
 		return FPERF_ERR(ARGUMENT);
 	if (!(e->flags & FPERF_MAP_FIXED) && !fperf_range_free(mm, e->vpn, e->vpn + e->nr))
 		return FPERF_ERR(OVERLAP);
-	return mm->nr_vmas >= sim->prof.max_map_count ? FPERF_ERR(TOO_MANY_VMAS) : 0;
+	return check_room(sim, mm, 1 + cuts_middle(mm, e->vpn, e->vpn + e->nr));
 }
 
 static int check_mremap(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e)
@@ -90,7 +104,10 @@ static int check_mremap(struct fperf_sim *sim, struct fperf_mm *mm, const struct
 		return FPERF_ERR(REMAP);
 	if (e->arg == e->vpn && e->arg2 > e->nr && !fperf_range_free(mm, e->vpn + e->nr, e->vpn + e->arg2))
 		return FPERF_ERR(OVERLAP);
-	return 0;
+	/* move_vma(): what lies at either place may be cut in three before it goes. */
+	if (e->arg != e->vpn)
+		return check_room(sim, mm, 4);
+	return e->arg2 < e->nr ? check_room(sim, mm, cuts_middle(mm, e->vpn + e->arg2, e->vpn + e->nr)) : 0;
 }
 
 static int check_touch(const struct fperf_vma *vma, uint64_t vpn, bool write)
@@ -112,25 +129,23 @@ static int vma_for_touch(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t vp
 	*ret = vma;
 	if (vma->start <= vpn)
 		return 0;
-	return vma->flags & FPERF_VM_GROWSDOWN ? fperf_vma_grow_down(sim, vma, vpn) : FPERF_ERR(SEGV);
+	if (!fperf_vma_may_grow_down(sim, vma, vpn))
+		return FPERF_ERR(SEGV);
+	fperf_vma_grow_down(vma, vpn);
+	return 0;
 }
 
-static int check_touch_range(struct fperf_mm *mm, const struct fperf_event *e)
+static int check_touch_range(const struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e, bool write)
 {
-	const bool write = e->flags & FPERF_TOUCH_WRITE;
+	const uint64_t past = e->vpn + e->nr;
 
-	for (uint64_t vpn = e->vpn; vpn < e->vpn + e->nr;) {
+	for (uint64_t vpn = e->vpn; vpn < past;) {
 		const struct fperf_vma *const vma = fperf_vma_find(mm, vpn, NULL);
-		const uint64_t past = e->vpn + e->nr;
 		uint64_t stop;
 		int ret;
 
-		if (!vma || (vma->start > vpn && !(vma->flags & FPERF_VM_GROWSDOWN)))
+		if (!vma || (vma->start > vpn && !fperf_vma_may_grow_down(sim, vma, vpn)))
 			return FPERF_ERR(SEGV);
-		if (vma->start > vpn) {
-			vpn = vma->start;
-			continue;
-		}
 		stop = vma->end < past ? vma->end : past;
 		ret = check_touch(vma, stop - 1, write);
 		if (ret)
@@ -138,6 +153,34 @@ static int check_touch_range(struct fperf_mm *mm, const struct fperf_event *e)
 		vpn = stop;
 	}
 	return 0;
+}
+
+/* Flags of a VMA that an advice takes and gives; false: none. */
+static bool advice_flags(uint32_t advice, uint32_t *clear, uint32_t *set)
+{
+	static const struct {
+		uint32_t clear, set;
+	} flags[FPERF_NR_ADVICES] = {
+		[FPERF_ADVICE_HUGEPAGE] = { FPERF_VM_NOHUGEPAGE, FPERF_VM_HUGEPAGE },
+		[FPERF_ADVICE_NOHUGEPAGE] = { FPERF_VM_HUGEPAGE, FPERF_VM_NOHUGEPAGE },
+		[FPERF_ADVICE_DONTFORK] = { 0, FPERF_VM_DONTCOPY },
+		[FPERF_ADVICE_DOFORK] = { FPERF_VM_DONTCOPY, 0 },
+		[FPERF_ADVICE_WIPEONFORK] = { 0, FPERF_VM_WIPEONFORK },
+		[FPERF_ADVICE_KEEPONFORK] = { FPERF_VM_WIPEONFORK, 0 },
+	};
+
+	*clear = flags[advice].clear;
+	*set = flags[advice].set;
+	return *clear | *set;
+}
+
+static int check_flags(const struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e)
+{
+	uint32_t clear = FPERF_VM_READ | FPERF_VM_WRITE, set = vma_flags(e->flags) & clear;
+
+	if (e->op == FPERF_OP_MADVISE && !advice_flags(e->what, &clear, &set))
+		return 0;
+	return check_room(sim, mm, fperf_vma_nr_cuts(mm, e->vpn, e->vpn + e->nr, clear, set));
 }
 
 /* Rules that hold in any mode; strict mode adds that ranges must be wholly mapped. */
@@ -188,11 +231,20 @@ static int check_event(struct fperf_sim *sim, const struct fperf_event *e)
 		return check_mremap(sim, mm, e);
 	if (e->op == FPERF_OP_MADVISE && e->what >= FPERF_NR_ADVICES)
 		return FPERF_ERR(ARGUMENT);
-	if (!sim->cfg.strict)
-		return 0;
+	if (e->op == FPERF_OP_MUNMAP)
+		ret = check_room(sim, mm, cuts_middle(mm, e->vpn, e->vpn + e->nr));
+	else if (e->op == FPERF_OP_MPROTECT || e->op == FPERF_OP_MADVISE)
+		ret = check_flags(sim, mm, e);
+	if (ret || !sim->cfg.strict)
+		return ret;
 	if (e->op == FPERF_OP_TOUCH)
-		return check_touch_range(mm, e);
-	return fperf_range_covered(mm, e->vpn, e->vpn + e->nr) ? 0 : FPERF_ERR(NOT_MAPPED);
+		return check_touch_range(sim, mm, e, e->flags & FPERF_TOUCH_WRITE);
+	if (!fperf_range_covered(mm, e->vpn, e->vpn + e->nr))
+		return FPERF_ERR(NOT_MAPPED);
+	if (e->op == FPERF_OP_MADVISE &&
+	    (e->what == FPERF_ADVICE_POPULATE_READ || e->what == FPERF_ADVICE_POPULATE_WRITE))
+		return check_touch_range(sim, mm, e, e->what == FPERF_ADVICE_POPULATE_WRITE);
+	return 0;
 }
 
 /* ---- what events do ---- */
@@ -287,6 +339,7 @@ static int zap_covered(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t star
 static int run_madvise(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e)
 {
 	const uint64_t start = e->vpn, end = e->vpn + e->nr;
+	uint32_t clear, set;
 	int ret = 0;
 
 	fperf_event_begin(&sim->door, FPERF_EV_MADVISE);
@@ -295,22 +348,13 @@ static int run_madvise(struct fperf_sim *sim, struct fperf_mm *mm, const struct 
 		ret = zap_covered(sim, mm, start, end);
 		break;
 	case FPERF_ADVICE_HUGEPAGE:
-		ret = fperf_vma_modify(sim, mm, start, end, FPERF_VM_NOHUGEPAGE, FPERF_VM_HUGEPAGE);
-		break;
 	case FPERF_ADVICE_NOHUGEPAGE:
-		ret = fperf_vma_modify(sim, mm, start, end, FPERF_VM_HUGEPAGE, FPERF_VM_NOHUGEPAGE);
-		break;
 	case FPERF_ADVICE_DONTFORK:
-		ret = fperf_vma_modify(sim, mm, start, end, 0, FPERF_VM_DONTCOPY);
-		break;
 	case FPERF_ADVICE_DOFORK:
-		ret = fperf_vma_modify(sim, mm, start, end, FPERF_VM_DONTCOPY, 0);
-		break;
 	case FPERF_ADVICE_WIPEONFORK:
-		ret = fperf_vma_modify(sim, mm, start, end, 0, FPERF_VM_WIPEONFORK);
-		break;
 	case FPERF_ADVICE_KEEPONFORK:
-		ret = fperf_vma_modify(sim, mm, start, end, FPERF_VM_WIPEONFORK, 0);
+		advice_flags(e->what, &clear, &set);
+		ret = fperf_vma_modify(sim, mm, start, end, clear, set);
 		break;
 	case FPERF_ADVICE_POPULATE_READ:
 		return populate_range(sim, mm, e, false);

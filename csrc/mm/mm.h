@@ -163,14 +163,21 @@ void fperf_vma_free_all(struct fperf_sim *sim, struct fperf_mm *mm);
 /* Forget a VMA whose pages are unmapped: leave the trees, the list, and free it. */
 void fperf_vma_remove(struct fperf_sim *sim, struct fperf_vma *vma);
 void fperf_vma_unlink(struct fperf_sim *sim, struct fperf_vma *vma);
-/* Cut at border; the lower part stays in vma unless new_below. Splits a PMD mapping across the border. */
+/*
+ * Cut at border; the lower part stays in vma unless new_below. Splits a PMD mapping across the border. Whoever lets an
+ * event in has looked at max_map_count: as in the kernel it may be passed for a moment.
+ */
 int fperf_vma_split(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t border, bool new_below) FPERF_MUST_CHECK;
 /* Merge with the neighbours where the kernel would; returns the VMA that now holds vma's range. */
 struct fperf_vma *fperf_vma_merge_around(struct fperf_sim *sim, struct fperf_vma *vma);
 /* Give [start, end) of a covered range other flags: split, set, merge. */
 int fperf_vma_modify(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end, uint32_t clear,
 		     uint32_t set) FPERF_MUST_CHECK;
-int fperf_vma_grow_down(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start) FPERF_MUST_CHECK;
+/* VMAs that such a change cuts in two at the ends of the range. */
+uint32_t fperf_vma_nr_cuts(struct fperf_mm *mm, uint64_t start, uint64_t end, uint32_t clear, uint32_t set);
+/* A stack, and within the limit? */
+bool fperf_vma_may_grow_down(const struct fperf_sim *sim, const struct fperf_vma *vma, uint64_t start);
+void fperf_vma_grow_down(struct fperf_vma *vma, uint64_t start);
 /* Move the tree nodes of a VMA whose range changed. */
 void fperf_vma_set_range(struct fperf_vma *vma, uint64_t start, uint64_t end, uint64_t pgoff);
 /* Pages of the folio that vma could map: [*first, *first + return) and the vpn of the first. */

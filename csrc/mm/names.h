@@ -118,6 +118,8 @@
 #define fperf_vma_insert FPERF_FN(fperf_vma_insert)
 #define fperf_vma_insert_behind FPERF_FN(fperf_vma_insert_behind)
 #define fperf_vma_merge_around FPERF_FN(fperf_vma_merge_around)
+#define fperf_vma_may_grow_down FPERF_FN(fperf_vma_may_grow_down)
+#define fperf_vma_nr_cuts FPERF_FN(fperf_vma_nr_cuts)
 #define fperf_vma_modify FPERF_FN(fperf_vma_modify)
 #define fperf_vma_new FPERF_FN(fperf_vma_new)
 #define fperf_vma_remove FPERF_FN(fperf_vma_remove)

@@ -69,7 +69,8 @@ int fperf_pagecache_add(struct fperf_sim *sim, struct fperf_object *object, uint
 	uint64_t folio;
 	int err;
 
-	if (index & (nr - 1) || index + nr > object->capacity || !none_resident(object, index, nr))
+	if (index & (nr - 1) || nr > object->capacity || index > object->capacity - nr ||
+	    !none_resident(object, index, nr))
 		return FPERF_ERR(ARGUMENT);
 	err = fperf_folio_alloc(sim, order, &folio);
 	if (err)

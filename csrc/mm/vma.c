@@ -132,8 +132,7 @@ static int list_insert(struct fperf_vma *vma)
 
 int fperf_vma_insert(struct fperf_sim *sim, struct fperf_vma *vma)
 {
-	if (vma->mm->nr_vmas >= sim->prof.max_map_count)
-		return FPERF_ERR(TOO_MANY_VMAS);
+	(void)sim;
 	if (vma->object)
 		fperf_itree_insert(&vma->object->i_mmap, &vma->node);
 	return list_insert(vma);
@@ -208,8 +207,6 @@ int fperf_vma_split(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t borde
 	struct fperf_vma *new;
 	int ret;
 
-	if (mm->nr_vmas >= sim->prof.max_map_count)
-		return FPERF_ERR(TOO_MANY_VMAS);
 	ret = fperf_split_pmd_at(sim, vma, border);
 	if (ret)
 		return ret;
@@ -217,6 +214,8 @@ int fperf_vma_split(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t borde
 			  fperf_vma_new(sim, mm, border, end, pgoff + (border - start), vma->flags, vma->object);
 	if (!new)
 		return FPERF_ERR(NO_MEMORY);
+	/* The ledger remembers by id which VMA maps a folio; neither half may pass for the whole. */
+	vma->id = sim->next_vma_id++;
 	new->anon_vma = vma->anon_vma;
 	ret = fperf_anon_vma_clone(sim, new, vma, false);
 	if (ret)
@@ -228,8 +227,6 @@ int fperf_vma_split(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t borde
 	ret = fperf_vma_insert(sim, new);
 	if (ret)
 		return ret;
-	/* Folios all of whose pages went to the new VMA are no longer this one's: what the ledger knows of it must not match. */
-	vma->id = sim->next_vma_id++;
 	fperf_rmap_vma_split(sim, new_below ? new : vma, new_below ? vma : new, border);
 	return 0;
 }
@@ -327,13 +324,28 @@ int fperf_vma_modify(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start,
 	return 0;
 }
 
-int fperf_vma_grow_down(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start)
+uint32_t fperf_vma_nr_cuts(struct fperf_mm *mm, uint64_t start, uint64_t end, uint32_t clear, uint32_t set)
 {
-	if (vma->end - start > sim->prof.stack_limit_bytes >> sim->cfg.page_shift ||
-	    !fperf_range_free(vma->mm, start, vma->start) || vma->pgoff < vma->start - start)
-		return FPERF_ERR(SEGV);
+	const struct fperf_vma *const first = fperf_vma_at(mm, start), *const last = fperf_vma_at(mm, end - 1);
+	uint32_t nr = 0;
+
+	if (first && first->start < start && ((first->flags & ~clear) | set) != first->flags)
+		nr++;
+	if (last && last->end > end && ((last->flags & ~clear) | set) != last->flags)
+		nr++;
+	return nr;
+}
+
+bool fperf_vma_may_grow_down(const struct fperf_sim *sim, const struct fperf_vma *vma, uint64_t start)
+{
+	return vma->flags & FPERF_VM_GROWSDOWN &&
+	       vma->end - start <= sim->prof.stack_limit_bytes >> sim->cfg.page_shift &&
+	       fperf_range_free(vma->mm, start, vma->start) && vma->pgoff >= vma->start - start;
+}
+
+void fperf_vma_grow_down(struct fperf_vma *vma, uint64_t start)
+{
 	fperf_vma_set_range(vma, start, vma->end, vma->pgoff - (vma->start - start));
-	return 0;
 }
 
 uint32_t fperf_vma_folio_range(const struct fperf_sim *sim, const struct fperf_vma *vma, uint64_t folio,

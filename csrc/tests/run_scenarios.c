@@ -90,6 +90,7 @@ static bool run_all_backends(const struct scenario *scenario, uint32_t scheme, u
 		.scheme = scheme,
 		.presence = presence,
 		.recount = recount,
+		.recount_period = recount == FPERF_RECOUNT_THRESHOLD ? 4 : 0,
 		.truth = 1,
 		.nr_cache_levels = 2,
 		.cache = { { 32 << 10, 8, 0 }, { 1 << 20, 16, 0 } },
@@ -128,17 +129,21 @@ int main(int argc, char **argv)
 		for (uint32_t scheme = 0; schemes[scheme]; scheme++) {
 			/* Presence and recount are choices of this scheme alone. */
 			const bool choices = !strcmp(schemes[scheme], "zero_one_two_many");
-			const uint32_t nr_presences = choices ? FPERF_PRESENCE_ORACLE + 1 : 1;
-			const uint32_t nr_recounts = choices ? FPERF_RECOUNT_EAGER_STOP3 + 1 : 1;
+			const uint32_t nr_choices = choices ? FPERF_NR_PRESENCES + FPERF_NR_RECOUNTS - 1 : 1;
 
-			for (uint32_t choice = 0; choice < nr_presences * nr_recounts; choice++) {
-				if (run_all_backends(&scenario, scheme, choice % nr_presences, choice / nr_presences)) {
+			for (uint32_t choice = 0; choice < nr_choices; choice++) {
+				/* Each presence policy without recounts, then each recount policy with the first. */
+				const uint32_t presence = choice < FPERF_NR_PRESENCES ? choice : 0;
+				const uint32_t recount =
+					choice < FPERF_NR_PRESENCES ? 0 : choice - FPERF_NR_PRESENCES + 1;
+
+				if (run_all_backends(&scenario, scheme, presence, recount)) {
 					fperf_tests_passed++;
 					continue;
 				}
 				fperf_tests_failed++;
-				printf("FAILED %s, %s, presence %u, recount %u\n", argv[i], schemes[scheme],
-				       choice % nr_presences, choice / nr_presences);
+				printf("FAILED %s, %s, presence %u, recount %u\n", argv[i], schemes[scheme], presence,
+				       recount);
 			}
 		}
 		free(scenario.objects);

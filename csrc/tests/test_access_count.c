@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#define FPERF_BACKEND_COUNT
+#include "tests/access_body.h"
