@@ -41,6 +41,7 @@ from folio_perf.traces import (
     trace_names,
     write_trace,
 )
+from folio_perf.workloads import workload, workload_description, workload_names, workload_parameters
 
 __version__ = "0.1.0"
 
@@ -92,5 +93,9 @@ __all__ = [
     "simulate",
     "trace_names",
     "trace_operation",
+    "workload",
+    "workload_description",
+    "workload_names",
+    "workload_parameters",
     "write_trace",
 ]

@@ -13,9 +13,10 @@ from typing import TypeAlias
 from folio_perf.geometry import Geometry
 from folio_perf.scenario import Scenario, ScenarioError, load_scenario, read_scenarios, scenario_names
 from folio_perf.traces import Trace, load_trace, read_trace, trace_names
+from folio_perf.workloads import parse_call, workload, workload_names
 
 ScenarioLike: TypeAlias = Scenario | Trace | str | os.PathLike[str]
-"""A scenario; a trace; the name of one that ships; or the path of a file that holds one."""
+"""A scenario; a trace; the name of one that ships, or of a workload; or the path of a file that holds one."""
 
 _PARQUET = b"PAR1"
 _GZIP = b"\x1f\x8b"
@@ -44,7 +45,8 @@ def resolve(source: ScenarioLike, geometry: Geometry, *, strict: bool | None = N
     Parameters
     ----------
     source : Scenario, Trace, str or path
-        Of a text file with several scenarios, ``FILE:NAME`` is one.
+        A workload may have settings, ``fork_server(children=1000)``. Of a text file with several scenarios,
+        ``FILE:NAME`` is one.
     geometry : Geometry
     strict : bool or None
         Whether the first event that fails ends the run. None: as the scenario says; files of scenarios do, traces and
@@ -67,6 +69,9 @@ def resolve(source: ScenarioLike, geometry: Geometry, *, strict: bool | None = N
             return Input(scenario=load_scenario(text, geometry, strict=bool(strict)))
         if text in trace_names():
             return _converted(load_trace(text), geometry, strict)
+        if text.partition("(")[0].strip() in workload_names():
+            name, settings = parse_call(text)
+            return Input(scenario=_with_strict(workload(name, geometry, **settings), strict))
     if os.path.lexists(text):
         return _from_file(Path(text), None, geometry, strict)
     path, colon, name = text.rpartition(":")
@@ -106,7 +111,7 @@ def _from_file(path: Path, name: str | None, geometry: Geometry, strict: bool | 
 
 
 def _unknown(text: str) -> str:
-    names = (*trace_names(), *scenario_names())
+    names = (*trace_names(), *workload_names(), *scenario_names())
     close = difflib.get_close_matches(text, names, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else "folio-perf scenarios lists what ships"
-    return f"no scenario, trace or file named {text!r}; {hint}"
+    return f"no scenario, workload, trace or file named {text!r}; {hint}"

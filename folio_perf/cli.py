@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -30,10 +30,17 @@ from folio_perf.geometry import FolioPolicy, Geometry, parse_size
 from folio_perf.machine import DEFAULT_MACHINE, Machine, Price, load_machine, machine_names
 from folio_perf.profile import DEFAULT_KERNEL, KernelProfile, load_profile, profile_names
 from folio_perf.results import Comparison
-from folio_perf.scenario import scenario_description, scenario_names, scenario_text
+from folio_perf.scenario import Scenario, scenario_description, scenario_names, scenario_text
 from folio_perf.schemes import SchemeInfo, parse_scheme_spec, parse_scheme_specs, scheme_info, scheme_names
 from folio_perf.simulate import BACKENDS, DEFAULT_SCHEME, operation_names, operation_title
 from folio_perf.traces import Trace, import_perf_script, load_trace, read_trace, trace_names, write_trace
+from folio_perf.workloads import (
+    parse_settings,
+    workload,
+    workload_description,
+    workload_names,
+    workload_parameters,
+)
 
 __all__ = ["app", "main"]
 
@@ -207,10 +214,18 @@ def compare(
         str,
         typer.Argument(
             metavar="SCENARIO",
-            help="A scenario or trace of 'scenarios', a file of scenarios (FILE or FILE:NAME), or a Parquet trace.",
+            help="Scenario, workload or trace of 'scenarios', file of scenarios (FILE, FILE:NAME), or Parquet trace.",
             show_default=False,
         ),
     ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Parameter of a workload ('scenarios show NAME' lists them); may be given again.",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
     schemes: Annotated[
         str | None,
         typer.Option(
@@ -247,6 +262,7 @@ def compare(
     found = _checked("--machine", load_machine, machine)
     _compare(
         scenario,
+        settings=settings or (),
         schemes=schemes,
         kernel=_checked("--kernel", load_profile, kernel),
         machine=found,
@@ -263,6 +279,7 @@ def _compare(
     scenario: str,
     *,
     machine: Machine,
+    settings: Sequence[str] = (),
     schemes: str | None = None,
     kernel: KernelProfile | None = None,
     geometry: Geometry | None = None,
@@ -280,9 +297,10 @@ def _compare(
         from folio_perf import plotting
 
         _checked("--plot", plotting.check_target, plot)
+    source = _with_settings(scenario, settings, geometry) if settings else scenario
     with _inputs(), _progress(scenario) as progress:
         comparison: Comparison = folio_perf.compare(
-            scenario,
+            source,
             schemes=specs,
             kernel=kernel or DEFAULT_KERNEL,
             machine=machine,
@@ -299,6 +317,13 @@ def _compare(
         print(comparison.to_json())
     else:
         _show(report.comparison_report(comparison))
+
+
+def _with_settings(name: str, settings: Sequence[str], geometry: Geometry | None) -> Scenario:
+    if name not in workload_names():
+        raise _RefusedError(f"--set: {name!r} is no workload; there are {', '.join(workload_names())}")
+    with _inputs("--set"):
+        return workload(name, geometry or Geometry(), **parse_settings(settings))
 
 
 @app.command()
@@ -451,25 +476,28 @@ def _profile_words(profile: KernelProfile) -> tuple[str, str, str]:
     return ", ".join(batches) or "-", window, ", ".join(counted) or "a later design"
 
 
-scenarios_app = typer.Typer(rich_markup_mode=None, help="List the scenarios and traces that ship, or print one.")
+scenarios_app = typer.Typer(
+    rich_markup_mode=None, help="List the scenarios, workloads and traces that ship, or print one."
+)
 app.add_typer(scenarios_app, name="scenarios")
 
 
 @scenarios_app.callback(invoke_without_command=True)
 def scenarios(context: typer.Context, as_json: _Json = False) -> None:
-    """List the scenarios and traces that ship, or print one."""
+    """List the scenarios, workloads and traces that ship, or print one."""
     if context.invoked_subcommand is not None:
         return
     listed = [(name, "scenario", scenario_description(name)) for name in scenario_names()]
+    listed += [(name, "workload", workload_description(name)) for name in workload_names()]
     listed += [(name, "trace", load_trace(name).header.command) for name in trace_names()]
     if as_json:
         _print_json([{"name": name, "kind": kind, "description": text} for name, kind, text in listed])
         return
-    _show(
-        report.table(("scenario", "what happens"), [(name, text) for name, kind, text in listed if kind == "scenario"])
-    )
-    _show(Text("\n"))
-    _show(report.table(("trace", "recorded command"), [(name, text) for name, kind, text in listed if kind == "trace"]))
+    for number, (kind, title) in enumerate(
+        (("scenario", "what happens"), ("workload", "what happens, by --set"), ("trace", "recorded command"))
+    ):
+        _show(Text("\n" * bool(number)))
+        _show(report.table((kind, title), [(name, text) for name, each, text in listed if each == kind]))
 
 
 @scenarios_app.command("show")
@@ -477,14 +505,38 @@ def scenarios_show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="One of 'scenarios'.", show_default=False)],
     as_json: _Json = False,
 ) -> None:
-    """Print the text of a scenario; edit it and give the file to 'compare'."""
+    """Print the text of a scenario (edit it and give the file to 'compare'), or the parameters of a workload."""
     if name in trace_names():
         raise _RefusedError(f"{name} is a trace, not a text; folio-perf trace info {name} describes it")
+    if name in workload_names():
+        _workload_show(name, as_json)
+        return
     text = _checked("", scenario_text, name)
     if as_json:
         _print_json({"name": name, "description": scenario_description(name), "text": text})
     else:
         print(text, end="" if text.endswith("\n") else "\n")
+
+
+def _workload_show(name: str, as_json: bool) -> None:
+    parameters = workload_parameters(name)
+    if as_json:
+        listed = [
+            {
+                "name": each.name,
+                "type": each.type,
+                "default": each.default,
+                "unit": each.unit,
+                "help": each.help,
+                "rule": each.rule,
+            }
+            for each in parameters
+        ]
+        _print_json({"name": name, "description": workload_description(name), "parameters": listed})
+        return
+    _show(report.heading(f"{name}: {workload_description(name)}"))
+    rows = [(each.name, str(each.default), f"{each.help}; {each.rule}") for each in parameters]
+    _show(report.table(("parameter", "default", "what it is"), rows))
 
 
 @app.command("import")

@@ -60,7 +60,8 @@ def simulate(
     Parameters
     ----------
     scenario : Scenario, Trace, str or path
-        A name stands for what ships (`scenario_names`, `trace_names`), a path for a file of scenarios or a Parquet
+        A name stands for what ships (`scenario_names`, `trace_names`) or a workload (`workload_names`), with its
+        settings if there are any: ``fork_server(children=1000)``; a path for a file of scenarios or a Parquet
         trace; ``FILE:NAME`` picks one of several scenarios.
     scheme : str or SchemeSpec
         ``NAME[:OPTION=VALUE,...][@KERNEL]``.

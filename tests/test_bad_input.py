@@ -36,6 +36,24 @@ def refused(*arguments: str) -> str:
 
 # ---- options and names -------------------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        (("fork_server", "--set", "children=many"), "--set: fork_server: children 'many' must be a whole number"),
+        (("fork_server", "--set", "childs=3"), "--set: fork_server has no parameter 'childs'; did you mean children?"),
+        (("fork_server", "--set", "geometry=64K"), "--set: fork_server has no parameter 'geometry'"),
+        (("fork_server", "--set", "children"), "--set: 'children' must be NAME=VALUE"),
+        (("fork_server(children=3", "--set", "heap=1M"), "--set: 'fork_server(children=3' is no workload; there are "),
+        (("fork_server_small", "--set", "heap=1M"), "--set: 'fork_server_small' is no workload; there are fork_server"),
+        (("fork_server(children=3",), "must end with a bracket"),
+        (("fork_serve",), "no scenario, workload, trace or file named 'fork_serve'; did you mean fork_server"),
+    ],
+)
+def test_wrong_workloads(arguments: Sequence[str], rule: str) -> None:
+    assert rule in refused("compare", *arguments)
+
+
 COMPARE = ("compare", "seed_thp_pte_map")
 SHOW = ("show", "fork")
 

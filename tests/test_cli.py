@@ -27,6 +27,7 @@ from folio_perf.scenario import scenario_names, scenario_text
 from folio_perf.schemes import scheme_names
 from folio_perf.simulate import operation_names
 from folio_perf.traces import read_trace, trace_names
+from folio_perf.workloads import workload_names, workload_parameters
 
 TRACES = Path(__file__).parent / "data" / "traces"
 
@@ -71,7 +72,7 @@ def is_mail(text: str) -> bool:
         ("machines", machine_names()),
         ("kernels", profile_names()),
         ("operations", operation_names()),
-        ("scenarios", (*scenario_names(), *trace_names())),
+        ("scenarios", (*scenario_names(), *workload_names(), *trace_names())),
     ],
 )
 def test_lists(command: str, names: Sequence[str]) -> None:
@@ -97,6 +98,20 @@ def test_every_price_of_a_machine_has_a_source() -> None:
     )
     assert len(prices) == 24
     assert all(price["source"] for price in prices if price["ns"] is not None)
+
+
+def test_a_workload_is_shown_set_and_run() -> None:
+    text = run("scenarios", "show", "fork_server")
+    assert is_mail(text)
+    parameters = run_json("scenarios", "show", "fork_server")["parameters"]
+    assert [each["name"] for each in parameters] == [each.name for each in workload_parameters("fork_server")]
+    assert all(each["name"] in text and str(each["default"]) in text for each in parameters)
+    small = ("--set", "heap=64K", "--backend", "count", "--page-size", "16K")
+    made = run_json("compare", "fork_server", "--set", "children=3", *small)
+    assert made["scenario"] == "fork_server(children=3, heap=64K)"
+    (forks,) = {row["count"] for row in made["rows"] if row["event"] == "fork"}
+    assert forks == 3
+    assert run_json("compare", made["scenario"], *small[2:])["scenario_hash"] == made["scenario_hash"]
 
 
 def test_a_scenario_can_be_printed_edited_and_run(tmp_path: Path) -> None:

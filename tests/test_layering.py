@@ -54,7 +54,7 @@ PYTHON_ARROWS: dict[str, set[str]] = {
     "workloads": {"scenario"},
     "traces": {"scenario"},
     "_simulation": {"scenario", "schemes", "machine", "geometry", "profile", "_native"},
-    "simulate": {"_simulation", "cost", "results", "traces"},
+    "simulate": {"_simulation", "cost", "traces", "workloads"},
     "compare": {"simulate"},
     "explain": {"simulate"},
     "sweep": {"simulate", "cost", "workloads"},
