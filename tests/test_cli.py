@@ -19,7 +19,8 @@ import pytest
 from typer.testing import CliRunner
 
 import folio_perf
-from folio_perf.cli import DEMO_PICTURE, app
+from folio_perf.cli import app
+from folio_perf.cli.compare import DEMO_PICTURE
 from folio_perf.geometry import Geometry
 from folio_perf.machine import machine_names
 from folio_perf.profile import profile_names

@@ -273,7 +273,7 @@ def test_files_and_symbols_that_are_named_exist(name: str) -> None:
 
 @pytest.mark.parametrize("name", MINE)
 def test_options_and_commands_that_are_named_exist(name: str) -> None:
-    source = (PACKAGE / "cli.py").read_text(encoding="utf-8")
+    source = "\n".join(path.read_text(encoding="utf-8") for path in sorted((PACKAGE / "cli").glob("*.py")))
     tool = (TOP / "tools" / "make_docs.py").read_text(encoding="utf-8")
     for option in set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", text_of(name))):
         assert f'"{option}"' in source or f'"{option}"' in tool, option

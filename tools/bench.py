@@ -25,7 +25,8 @@ def cases(words: list[str]) -> list[tuple[str, type, str, tuple[Any, ...]]]:
     found = []
     for file in sorted((BENCHMARKS / "benchmarks").glob("bench_*.py")):
         module = importlib.import_module(f"benchmarks.{file.stem}")
-        for name, benchmark in inspect.getmembers(module, inspect.isclass):
+        classes: list[tuple[str, Any]] = inspect.getmembers(module, inspect.isclass)
+        for name, benchmark in classes:
             if benchmark.__module__ != module.__name__ or name.startswith("_"):
                 continue
             methods = [each for each in dir(benchmark) if each.startswith(("time_", "track_"))]

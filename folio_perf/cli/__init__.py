@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command ``folio-perf``.
+
+Results go to standard output, one JSON value with ``--json``; everything else goes to standard error. Exit status 0:
+done; 2: the command line or an input is wrong, and one line says what and which rule; 130: interrupted.
+
+One module a group of commands; each registers its own when it is imported, in the order of ``--help``.
+"""
+
+from __future__ import annotations
+
+from folio_perf.cli.application import app, main
+
+# A line per module, in the order of --help.
+# isort: off
+from folio_perf.cli import compare
+from folio_perf.cli import catalogue
+from folio_perf.cli import recordings
+
+# isort: on
+
+__all__ = ["app", "catalogue", "compare", "main", "recordings"]
