@@ -51,6 +51,12 @@ class Op(enum.IntEnum):
     FOLIO_REFERENCED = 13
     TRY_TO_UNMAP = 14
     SMAPS = 15
+    PIN = 16
+    UNPIN = 17
+    SPLICE = 18
+    UNSPLICE = 19
+    MLOCK = 20
+    MUNLOCK = 21
 
 
 class EventFlag(enum.IntFlag):
@@ -75,6 +81,12 @@ ADVICES = (
     "KEEPONFORK",
     "POPULATE_READ",
     "POPULATE_WRITE",
+    "DONTNEED_LOCKED",
+    "NORMAL",
+    "RANDOM",
+    "SEQUENTIAL",
+    "DONTDUMP",
+    "DODUMP",
     "IGNORED",
 )
 """FPERF_ADVICES: ``what`` of a MADVISE event is an index into this."""

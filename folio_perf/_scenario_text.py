@@ -24,7 +24,7 @@ from folio_perf._scenario_data import (
 )
 from folio_perf.geometry import PMD_SIZE, FolioPolicy, Geometry, format_size
 
-_NO_EFFECT_ADVICES = ("NORMAL", "RANDOM", "SEQUENTIAL", "WILLNEED", "DONTDUMP", "DODUMP")
+_NO_EFFECT_ADVICES = ("WILLNEED",)
 _UNSUPPORTED_ADVICES = {
     "FREE": "lazyfree is not modelled",
     "COLD": "the LRU lists are not modelled",
@@ -33,7 +33,6 @@ _UNSUPPORTED_ADVICES = {
     "MERGEABLE": "KSM is not modelled",
     "UNMERGEABLE": "KSM is not modelled",
     "REMOVE": "hole punching is not modelled",
-    "DONTNEED_LOCKED": "mlock is not modelled",
     "GUARD_INSTALL": "guard regions are not modelled",
     "GUARD_REMOVE": "guard regions are not modelled",
 }
@@ -586,9 +585,6 @@ class _Assembler:
     def _bare(self, words: _Words) -> None:
         pass
 
-    def _of_process(self, words: _Words) -> None:
-        self._process(words)
-
     def _of_range(self, words: _Words) -> None:
         self._process(words)
         self._range(words)
@@ -599,13 +595,22 @@ class _Assembler:
             words.number("order")
 
 
-def _consumer(op: Op) -> Callable[[_Assembler, _Words], None]:
-    """Verb of a kernel path that asks about the folios of a range."""
+def _on_range(op: Op) -> Callable[[_Assembler, _Words], None]:
+    """Verb of an operation that takes a process and a range, and nothing else."""
 
     def verb(assembler: _Assembler, words: _Words) -> None:
         process = assembler._process(words)
         vpn, nr = assembler._range(words)
         assembler._emit(op, process, vpn=vpn, nr=nr)
+
+    return verb
+
+
+def _on_process(op: Op) -> Callable[[_Assembler, _Words], None]:
+    """Verb of an operation that takes a process, and nothing else."""
+
+    def verb(assembler: _Assembler, words: _Words) -> None:
+        assembler._emit(op, assembler._process(words))
 
     return verb
 
@@ -632,17 +637,17 @@ _VERBS: dict[str, tuple[str, Callable[[_Assembler, _Words], str | None], str]] =
     "truncobj": ("OBJ N", _Assembler.truncobj, ""),
     "dropobj": ("OBJ", _Assembler.dropobj, ""),
     "readobj": ("OBJ [ra]", _Assembler.readobj, ""),
-    "total_mapcount": ("P R OFF N", _consumer(Op.TOTAL_MAPCOUNT), ""),
-    "folio_referenced": ("P R OFF N", _consumer(Op.FOLIO_REFERENCED), ""),
-    "try_to_unmap": ("P R OFF N", _consumer(Op.TRY_TO_UNMAP), ""),
+    "total_mapcount": ("P R OFF N", _on_range(Op.TOTAL_MAPCOUNT), ""),
+    "folio_referenced": ("P R OFF N", _on_range(Op.FOLIO_REFERENCED), ""),
+    "try_to_unmap": ("P R OFF N", _on_range(Op.TRY_TO_UNMAP), ""),
     "smaps": ("P", _Assembler.smaps, ""),
     "note": ("TEXT", _Assembler.note, ""),
-    "mlock": ("P R OFF N", _Assembler._of_range, "mlock is not modelled"),
-    "munlock": ("P R OFF N", _Assembler._of_range, "mlock is not modelled"),
-    "pin": ("P R OFF N", _Assembler._of_range, "pins are not modelled"),
-    "unpin": ("P", _Assembler._of_process, "pins are not modelled"),
-    "splice": ("P R OFF N", _Assembler._of_range, "references of pipes are not modelled"),
-    "unsplice": ("P", _Assembler._of_process, "references of pipes are not modelled"),
+    "mlock": ("P R OFF N", _on_range(Op.MLOCK), ""),
+    "munlock": ("P R OFF N", _on_range(Op.MUNLOCK), ""),
+    "pin": ("P R OFF N", _on_range(Op.PIN), ""),
+    "unpin": ("P", _on_process(Op.UNPIN), ""),
+    "splice": ("P R OFF N", _on_range(Op.SPLICE), ""),
+    "unsplice": ("P", _on_process(Op.UNSPLICE), ""),
     "ksm": ("", _Assembler._bare, "KSM is not modelled"),
     "splitdbg": ("P R OFF N [ORDER]", _Assembler._splitdbg, "splitting a folio is not modelled"),
     "swapon": ("", _Assembler._bare, "swap devices are not modelled"),

@@ -272,27 +272,27 @@ class ScenarioBuilder:
         return self._add("note", *text.split())
 
     def mlock(self, process: str, region: str, offset: int, nr: int) -> ScenarioBuilder:
-        """Lock a range; not modelled."""
+        """Lock a range (mlock): its pages are brought in."""
         return self._add("mlock", process, region, offset, nr)
 
     def munlock(self, process: str, region: str, offset: int, nr: int) -> ScenarioBuilder:
-        """Unlock a range; not modelled."""
+        """Unlock a range (munlock)."""
         return self._add("munlock", process, region, offset, nr)
 
     def pin(self, process: str, region: str, offset: int, nr: int) -> ScenarioBuilder:
-        """Pin pages for a long time (io_uring buffer); not modelled."""
+        """Pin pages for a long time (io_uring buffer)."""
         return self._add("pin", process, region, offset, nr)
 
     def unpin(self, process: str) -> ScenarioBuilder:
-        """Release the pins; not modelled."""
+        """Release the pins."""
         return self._add("unpin", process)
 
     def splice(self, process: str, region: str, offset: int, nr: int) -> ScenarioBuilder:
-        """Take references without a pin (vmsplice); not modelled."""
+        """Take references without a pin (vmsplice into a pipe)."""
         return self._add("splice", process, region, offset, nr)
 
     def unsplice(self, process: str) -> ScenarioBuilder:
-        """Close the pipe; not modelled."""
+        """Close the pipe."""
         return self._add("unsplice", process)
 
     def ksm(self) -> ScenarioBuilder:

@@ -105,7 +105,11 @@ def random_scenario(seed: int, *, nr_operations: int = 40, mthp: bool = True) ->
             lines.append(f"total_mapcount {place}")
         elif kind < 0.98:
             lines.append(f"smaps {process}")
+        elif kind < 0.985:
+            lines.append(rng.choice((f"pin {place}", f"unpin {process}", f"splice {place}", f"unsplice {process}")))
         elif kind < 0.99:
+            lines.append(f"{rng.choice(('mlock', 'munlock'))} {place}")
+        elif kind < 0.995:
             lines.append(f"truncobj T {rng.randrange(1, 1024)}")
         else:
             lines.append("dropobj F")

@@ -133,6 +133,7 @@ enum fperf_rmap_hook {
 	FPERF_HOOK_REF_ADD,
 	FPERF_HOOK_EXCLUSIVE_SET,
 	FPERF_HOOK_EXCLUSIVE_CLEAR,
+	FPERF_HOOK_PIN_ADD,
 	FPERF_NR_HOOKS
 };
 struct fperf_rmap_op {
@@ -143,7 +144,7 @@ struct fperf_rmap_op {
 	uint16_t batched, refs_batched; /* 1: the kernel made one rmap (reference) call for the run; 0: one per page */
 	uint32_t mm_id;
 	uint32_t vma_id;
-	int32_t delta; /* REF_ADD */
+	int32_t delta; /* REF_ADD, PIN_ADD */
 	uint32_t order; /* FOLIO_INIT, FOLIO_FREE */
 	uint32_t first_answer, nr_answers; /* in fperf_sim_answers() */
 	uint16_t hook, cpu;

@@ -32,6 +32,10 @@
 	X(PFN_SPACE,	12, "the modelled machine is out of page frames")		\
 	X(TABLE_SPACE,	12, "the modelled machine is out of page-table pages")		\
 	X(ORDER,	22, "folio order above the largest possible")			\
+	X(ADVICE,	22, "the kernel, or a mapping of the range, refuses this advice")	\
+	X(BUSY,		16, "the process has a pinned buffer already")		\
+	X(NOT_HELD,	9,  "the process holds nothing of that kind")		\
+	X(NOT_PINNABLE, 95, "pages of this kind of file cannot be pinned")		\
 	X(UNSUPPORTED,	38, "the model does not know this operation")			\
 	X(LOG_FULL,	12, "the log of rmap calls has reached its limit")
 

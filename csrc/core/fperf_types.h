@@ -30,7 +30,13 @@
 	X(TOTAL_MAPCOUNT, total_mapcount)			\
 	X(FOLIO_REFERENCED, folio_referenced)			\
 	X(TRY_TO_UNMAP,	try_to_unmap)				\
-	X(SMAPS,	smaps)
+	X(SMAPS,	smaps)					\
+	X(PIN,		pin)					\
+	X(UNPIN,	unpin)					\
+	X(SPLICE,	splice)					\
+	X(UNSPLICE,	unsplice)				\
+	X(MLOCK,	mlock)					\
+	X(MUNLOCK,	munlock)
 
 enum fperf_op {
 #define X(NAME, name) FPERF_OP_##NAME,
@@ -58,7 +64,9 @@ enum fperf_op {
 	X(TOTAL_MAPCOUNT, total_mapcount)			\
 	X(FOLIO_REFERENCED, folio_referenced)			\
 	X(TRY_TO_UNMAP,	try_to_unmap)				\
-	X(SMAPS,	smaps)
+	X(SMAPS,	smaps)					\
+	X(GUP,		gup)					\
+	X(MLOCK,	mlock)
 
 enum fperf_event_kind {
 #define X(NAME, name) FPERF_EV_##NAME,
@@ -176,7 +184,13 @@ enum fperf_backend {
 	X(KEEPONFORK,	KEEPONFORK)				\
 	X(POPULATE_READ, POPULATE_READ)				\
 	X(POPULATE_WRITE, POPULATE_WRITE)			\
-	X(IGNORED,	IGNORED)	/* RANDOM, WILLNEED ...: no effect on mappings */
+	X(DONTNEED_LOCKED, DONTNEED_LOCKED)			\
+	X(NORMAL,	NORMAL)					\
+	X(RANDOM,	RANDOM)					\
+	X(SEQUENTIAL,	SEQUENTIAL)				\
+	X(DONTDUMP,	DONTDUMP)				\
+	X(DODUMP,	DODUMP)					\
+	X(IGNORED,	IGNORED)	/* WILLNEED ...: no effect on mappings or VMAs */
 
 enum fperf_advice {
 #define X(NAME, name) FPERF_ADVICE_##NAME,
@@ -217,6 +231,9 @@ enum {
  *   drop_object      what(object + 1): clean, unmapped page cache goes
  *   total_mapcount, folio_referenced, try_to_unmap   process vpn nr: once per folio mapped in the range
  *   smaps            process
+ *   pin, splice      process vpn nr: long-term pins of a ring; plain references of a pipe
+ *   unpin, unsplice  process
+ *   mlock, munlock   process vpn nr
  */
 struct fperf_event {
 	uint16_t op;  /* enum fperf_op */

@@ -20,10 +20,10 @@ static const char *const questions[] = { FPERF_QUESTIONS(NAME) NULL };
 static const char *const presences[] = { FPERF_PRESENCES(NAME) NULL };
 static const char *const recounts[] = { FPERF_RECOUNTS(NAME) NULL };
 static const char *const scheme_names[] = { FPERF_SCHEMES(SCHEME_NAME) NULL };
-static const char *const hooks[] = { "folio_init", "folio_free",    "map_run",	       "unmap_run",
-				     "fork_run",   "map_pmd",	    "unmap_pmd",       "split_pmd",
-				     "vma_split",  "vma_merge",	    "vma_move",	       "recount",
-				     "ref_add",	   "exclusive_set", "exclusive_clear", NULL };
+static const char *const hooks[] = { "folio_init", "folio_free", "map_run",   "unmap_run",     "fork_run",
+				     "map_pmd",	   "unmap_pmd",	 "split_pmd", "vma_split",     "vma_merge",
+				     "vma_move",   "recount",	 "ref_add",   "exclusive_set", "exclusive_clear",
+				     "pin_add",	   NULL };
 _Static_assert(sizeof(hooks) / sizeof(*hooks) == FPERF_NR_HOOKS + 1, "one name per hook");
 
 static const char *const *const tables[FPERF_NR_NAMES] = {

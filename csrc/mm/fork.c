@@ -7,6 +7,13 @@ static bool is_cow(const struct fperf_vma *vma)
 	return !(vma->flags & FPERF_VM_SHARED);
 }
 
+/* Since v5.19 only pages known to be the parent's own are in the way; before, all that may be pinned. */
+static bool must_copy(struct fperf_sim *sim, uint64_t pfn)
+{
+	return !sim->prof.anon_exclusive || fperf_exclusive_test(sim, pfn);
+}
+
+/* A PMD of pages that must not be shared is split; *from is a table then, and the copy goes on there. */
 static int copy_leaf(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_vma *dst, uint64_t vpn, uint64_t *from)
 {
 	uint64_t entry = *from;
@@ -15,6 +22,9 @@ static int copy_leaf(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_
 	/* A file PMD is refilled by faults. */
 	if (!(entry & FPERF_PTE_ZERO) && !sim->folios[fperf_pte_pfn(entry)].anon)
 		return 0;
+	if (!(entry & FPERF_PTE_ZERO) && fperf_needs_copy_for_pin(sim, src, fperf_pte_pfn(entry)) &&
+	    must_copy(sim, fperf_pte_pfn(entry)))
+		return fperf_split_pmd(sim, src, vpn, from);
 	to = fperf_pmd_alloc(sim, dst->mm, vpn);
 	if (!to)
 		return FPERF_ERR(TABLE_SPACE);
@@ -40,9 +50,31 @@ static int copy_leaf(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_
 	return 0;
 }
 
+/* copy_present_page(): a page of its own for the child; the parent keeps the one that may be pinned. */
+static int copy_page(struct fperf_sim *sim, struct fperf_vma *dst, uint64_t vpn, uint64_t *to)
+{
+	struct fperf_run run;
+	uint64_t folio;
+	const int ret = fperf_folio_alloc(sim, 0, &folio);
+
+	if (ret)
+		return ret;
+	sim->totals.cow_copies++;
+	fperf_folio_set_anon_vma(sim, folio, dst->anon_vma);
+	sim->folios[folio].index = dst->pgoff + (vpn - dst->start);
+	run = fperf_run_at(sim, dst, folio, 1, vpn, true, true);
+	run.flags |= FPERF_RUN_NEW;
+	fperf_rmap_map(sim, &run, false);
+	fperf_exclusive_set(sim, folio, 1);
+	*to = fperf_pte(folio, FPERF_PTE_PRESENT | FPERF_PTE_YOUNG | FPERF_PTE_DIRTY |
+				       (dst->flags & FPERF_VM_WRITE ? FPERF_PTE_WRITE : 0));
+	fperf_charge_ptes(sim, FPERF_STORE, to, 1);
+	return 0;
+}
+
 /* Kernel's order per batch: look at the source, clear exclusive, count and refer, write-protect, write the copy. */
-static void copy_ptes(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_vma *dst, uint64_t vpn, uint64_t *from,
-		      uint64_t *to, uint32_t nr)
+static int copy_ptes(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_vma *dst, uint64_t vpn, uint64_t *from,
+		     uint64_t *to, uint32_t nr)
 {
 	const bool batched = sim->prof.batch_fork;
 
@@ -62,6 +94,17 @@ static void copy_ptes(struct fperf_sim *sim, struct fperf_vma *src, struct fperf
 
 			fperf_charge_page_folio(sim, pfn);
 			batch = fperf_pte_batch(sim, &from[i], nr - i);
+			if (src->mm->has_pinned && sim->folios[fperf_folio_head(sim, pfn)].anon &&
+			    fperf_needs_copy_for_pin(sim, src, fperf_folio_head(sim, pfn))) {
+				batch = 1;
+				if (must_copy(sim, pfn)) {
+					const int ret = copy_page(sim, dst, vpn + i, &to[i]);
+
+					if (ret)
+						return ret;
+					continue;
+				}
+			}
 			run = fperf_run_at(sim, dst, pfn, batch, vpn + i, batched, batched);
 			if (run.flags & FPERF_RUN_ANON)
 				fperf_exclusive_clear(sim, pfn, batch);
@@ -87,6 +130,7 @@ static void copy_ptes(struct fperf_sim *sim, struct fperf_vma *src, struct fperf
 			to[i + j] = from[i + j] & keep;
 		fperf_charge_ptes(sim, FPERF_STORE, &to[i], batch);
 	}
+	return 0;
 }
 
 static int copy_tables(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_vma *dst)
@@ -97,16 +141,17 @@ static int copy_tables(struct fperf_sim *sim, struct fperf_vma *src, struct fper
 		const uint32_t i = fperf_pte_index(sim, vpn);
 		uint32_t source, target;
 		uint64_t *to;
+		int ret;
 
 		stop = ceiling < src->end ? ceiling : src->end;
 		if (!from || !*from)
 			continue;
 		if (*from & FPERF_PTE_LEAF) {
-			const int ret = copy_leaf(sim, src, dst, vpn, from);
-
+			ret = copy_leaf(sim, src, dst, vpn, from);
 			if (ret)
 				return ret;
-			continue;
+			if (!fperf_pmd_table(*from))
+				continue;
 		}
 		to = fperf_pmd_alloc(sim, dst->mm, vpn);
 		if (!to)
@@ -117,10 +162,12 @@ static int copy_tables(struct fperf_sim *sim, struct fperf_vma *src, struct fper
 			return FPERF_ERR(TABLE_SPACE);
 		fperf_ptl_lock(sim, target);
 		fperf_ptl_lock(sim, source);
-		copy_ptes(sim, src, dst, vpn, fperf_table(&sim->mem, source) + i, fperf_table(&sim->mem, target) + i,
-			  (uint32_t)(stop - vpn));
+		ret = copy_ptes(sim, src, dst, vpn, fperf_table(&sim->mem, source) + i,
+				fperf_table(&sim->mem, target) + i, (uint32_t)(stop - vpn));
 		fperf_ptl_unlock(sim, source);
 		fperf_ptl_unlock(sim, target);
+		if (ret)
+			return ret;
 	}
 	return 0;
 }
@@ -134,7 +181,8 @@ int fperf_fork_mm(struct fperf_sim *sim, struct fperf_mm *parent, struct fperf_m
 
 		if (src->flags & FPERF_VM_DONTCOPY)
 			continue;
-		dst = fperf_vma_new(sim, child, src->start, src->end, src->pgoff, src->flags, src->object);
+		dst = fperf_vma_new(sim, child, src->start, src->end, src->pgoff,
+				    src->flags & ~(uint32_t)FPERF_VM_LOCKED, src->object);
 		if (!dst)
 			return FPERF_ERR(NO_MEMORY);
 		if (src->flags & FPERF_VM_WIPEONFORK)

@@ -300,6 +300,23 @@ static inline bool fperf_object_is_shmem(const struct fperf_object *object)
 	return object->kind != FPERF_OBJECT_FILE;
 }
 
+/* ---- gup.c: references and pins held by rings and pipes ---- */
+enum { FPERF_PIN_BIAS = 1024 };
+/* Pages of a range that is mapped as needed. A process has one ring and one pipe at a time. */
+int fperf_pin(struct fperf_sim *sim, struct fperf_process *process, uint64_t vpn, uint64_t nr) FPERF_MUST_CHECK;
+void fperf_unpin(struct fperf_sim *sim, struct fperf_process *process);
+int fperf_splice(struct fperf_sim *sim, struct fperf_process *process, uint64_t vpn, uint64_t nr) FPERF_MUST_CHECK;
+void fperf_unsplice(struct fperf_sim *sim, struct fperf_process *process);
+/* A child has open what its parent has; what nobody has open any more is given back. */
+int fperf_holds_fork(const struct fperf_process *parent, struct fperf_process *child) FPERF_MUST_CHECK;
+void fperf_holds_close(struct fperf_sim *sim, struct fperf_process *process, bool rings_only);
+void fperf_holds_destroy(struct fperf_process *process);
+/* folio_maybe_dma_pinned(): exact for large folios, for small ones a reference count of 1024 or more. */
+bool fperf_maybe_pinned(struct fperf_sim *sim, uint64_t folio);
+/* folio_needs_cow_for_dma(): fork must not share what the parent may have pinned. */
+bool fperf_needs_copy_for_pin(struct fperf_sim *sim, const struct fperf_vma *vma, uint64_t folio);
+void fperf_pin_add(struct fperf_sim *sim, uint64_t folio, int32_t delta);
+
 /* ---- zap.c, huge.c, fork.c, move.c, swap.c ---- */
 int fperf_zap_range(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end) FPERF_MUST_CHECK;
 int fperf_munmap(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end) FPERF_MUST_CHECK;

@@ -32,7 +32,18 @@ static void write_protect(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t s
 
 int fperf_mprotect(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end, uint32_t prot)
 {
-	const int ret = fperf_vma_modify(sim, mm, start, end, FPERF_VM_READ | FPERF_VM_WRITE, prot);
+	const struct fperf_vma *vma;
+	uint64_t stop = start;
+	int ret;
+
+	/* VMA by VMA, up to the first hole. */
+	while (stop < end && (vma = fperf_vma_at(mm, stop)))
+		stop = vma->end;
+	if (stop < end)
+		end = stop;
+	if (start == end)
+		return 0;
+	ret = fperf_vma_modify(sim, mm, start, end, FPERF_VM_READ | FPERF_VM_WRITE, prot);
 
 	if (ret)
 		return ret;

@@ -185,6 +185,9 @@ void fperf_rmap_replay(struct fperf_sim *sim, const struct fperf_rmap_op *op, co
 	case FPERF_HOOK_REF_ADD:
 		fperf_add32(&sim->door, FPERF_FIELD_REFCOUNT, &fperf_head(sim, op->folio)->refcount, op->delta);
 		break;
+	case FPERF_HOOK_PIN_ADD:
+		fperf_pin_add(sim, op->folio, op->delta);
+		break;
 	case FPERF_HOOK_EXCLUSIVE_SET:
 		fperf_exclusive_set(sim, op->folio + op->first, op->nr);
 		break;

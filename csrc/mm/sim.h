@@ -39,6 +39,10 @@ enum fperf_vma_flags {
 	FPERF_VM_NOHUGEPAGE = 1u << 5,
 	FPERF_VM_DONTCOPY = 1u << 6,
 	FPERF_VM_WIPEONFORK = 1u << 7,
+	FPERF_VM_LOCKED = 1u << 8,
+	FPERF_VM_RAND_READ = 1u << 9, /* these three only keep VMAs apart */
+	FPERF_VM_SEQ_READ = 1u << 10,
+	FPERF_VM_DONTDUMP = 1u << 11,
 };
 
 struct fperf_object {
@@ -67,15 +71,20 @@ struct fperf_mm {
 	uint32_t users;	 /* processes that run in it */
 	uint32_t root_table;
 	bool has_large;	 /* a large folio was mapped here once */
+	bool has_pinned; /* something was pinned here once */
 	struct fperf_vma **vmas; /* sorted by address */
 	uint32_t nr_vmas, cap_vmas, cached;
 	uint64_t at;
 };
 
 enum { FPERF_PROC_NEVER, FPERF_PROC_ALIVE, FPERF_PROC_EXITED };
+struct fperf_hold;
 struct fperf_process {
 	struct fperf_mm *mm;
 	uint32_t state;
+	struct fperf_hold *ring, *pipe; /* its own, if any; see gup.c */
+	struct fperf_hold **open; /* these, and what it inherited */
+	uint32_t nr_open;
 };
 
 /* What the model knows of a folio beside its struct pages; indexed by the head's pfn. */
@@ -86,6 +95,7 @@ struct fperf_folio {
 	};
 	uint64_t index;
 	int32_t mapping_refs; /* references that mappings own, as the scheme accounts them */
+	int32_t held_refs; /* references of rings and pipes, a pin of a small folio as 1024 */
 	uint32_t true_pte, true_pmd; /* the ledger: mappings by PTE, by PMD */
 	uint32_t true_vmas, true_mms; /* large folios only; see truth.c */
 	uint32_t swap_slot; /* in the swap cache under this slot plus one */
@@ -158,6 +168,7 @@ struct fperf_sim {
 	void (*interrupt)(struct fperf_sim *sim);
 	struct fperf_event interrupt_event;
 	uint64_t walk_rng;  /* state of the generator behind random walk order */
+	uint32_t pincount_at; /* where a large folio's pins are counted, bytes from page[1] */
 	uint64_t split_queue_lock_at;
 	uint64_t split_queue_lock; /* the word the native back end locks */
 	int error;   /* first failure inside a hook or a walk */

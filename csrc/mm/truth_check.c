@@ -134,7 +134,8 @@ static void check_folio(struct fperf_sim *sim, struct recount *r, uint64_t folio
 	struct fperf_query query = { .folio = folio, .order = order, .anon = f->anon };
 	const int64_t total = (int64_t)r->pte[folio] + r->pmd[folio];
 	const int32_t refs = fperf_head(sim, folio)->refcount;
-	const int32_t held = f->mapping_refs + (!f->anon && f->object ? 1 << order : 0) + (f->swap_slot ? 1 : 0);
+	const int32_t held =
+		f->mapping_refs + (!f->anon && f->object ? 1 << order : 0) + (f->swap_slot ? 1 : 0) + f->held_refs;
 
 	if (sim->cfg.truth && (f->true_pte != r->pte[folio] || f->true_pmd != r->pmd[folio]))
 		fail(r, "folio %llu: ledger has %u+%u mappings, the page tables %u+%u", (unsigned long long)folio,

@@ -22,6 +22,12 @@ static uint64_t *double_map(struct fperf_sim *sim, uint64_t folio)
 	return &fperf_tail1(sim, folio)->flags;
 }
 
+/* v5.17: page[2] +16; v6.1: page[1] +24. */
+static uint32_t pincount_at(const struct fperf_sim *sim)
+{
+	return sim->prof.version < FPERF_KERNEL(5, 18) ? 64 + 16 : 24;
+}
+
 static void folio_init(struct fperf_sim *sim, uint64_t folio, uint32_t order)
 {
 	if (order)
@@ -219,6 +225,7 @@ static enum fperf_answer answer(struct fperf_sim *sim, enum fperf_question quest
 
 const struct fperf_scheme_ops FPERF_SCHEME(page_mapcount) = {
 	.name = "page_mapcount",
+	.pincount_at = pincount_at,
 	.folio_init = folio_init,
 	.folio_free = folio_free,
 	.map_run = map_run,

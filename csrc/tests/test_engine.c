@@ -180,8 +180,8 @@ static bool test_names_stand_in_order(void)
 		uint32_t last;
 		const char *name;
 	} cases[] = {
-		{ FPERF_NAMES_OPS, FPERF_OP_SMAPS, "smaps" },
-		{ FPERF_NAMES_EVENT_KINDS, FPERF_EV_SMAPS, "smaps" },
+		{ FPERF_NAMES_OPS, FPERF_OP_MUNLOCK, "munlock" },
+		{ FPERF_NAMES_EVENT_KINDS, FPERF_EV_MLOCK, "mlock" },
 		{ FPERF_NAMES_CAUSES, FPERF_CAUSE_FIXED, "fixed" },
 		{ FPERF_NAMES_FIELDS, FPERF_FIELD_RMAP_LOCK, "rmap_lock" },
 		{ FPERF_NAMES_FIELD_CLASSES, FPERF_FIELD_RMAP_LOCK, "REST" },
@@ -190,7 +190,7 @@ static bool test_names_stand_in_order(void)
 		{ FPERF_NAMES_ADVICES, FPERF_ADVICE_IGNORED, "IGNORED" },
 		{ FPERF_NAMES_OBJECT_KINDS, FPERF_OBJECT_ANON_SHARED, "anon_shared" },
 		{ FPERF_NAMES_QUESTIONS, FPERF_ASK_MAPPING_REFS, "mapping_refs" },
-		{ FPERF_NAMES_HOOKS, FPERF_HOOK_EXCLUSIVE_CLEAR, "exclusive_clear" },
+		{ FPERF_NAMES_HOOKS, FPERF_HOOK_PIN_ADD, "pin_add" },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -403,6 +403,15 @@ static struct fperf_event random_event(uint64_t *state, bool crowded)
 	case 26:
 	case 27:
 		return touch(process, vpn, nr, 'r');
+	case 28:
+		return random_below(state, 2) ? EVENT(PIN, .process = process, .vpn = vpn, .nr = nr) :
+						EVENT(UNPIN, .process = process);
+	case 29:
+		return random_below(state, 2) ? EVENT(SPLICE, .process = process, .vpn = vpn, .nr = nr) :
+						EVENT(UNSPLICE, .process = process);
+	case 30:
+		return random_below(state, 2) ? EVENT(MLOCK, .process = process, .vpn = vpn, .nr = nr) :
+						EVENT(MUNLOCK, .process = process, .vpn = vpn, .nr = nr);
 	default:
 		return touch(process, vpn, nr, 'w');
 	}

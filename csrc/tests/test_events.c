@@ -24,6 +24,8 @@ static struct fperf_sim *set_up(struct fperf_config config)
 		protect(0, V + 48, 4, 0),
 		EVENT(MMAP, .vpn = V + 200, .nr = 10, .flags = READ_WRITE | FPERF_MAP_GROWSDOWN),
 		touch(0, V + 205, 1, 'w'),
+		EVENT(MLOCK, .vpn = V + 43, .nr = 1),
+		EVENT(PIN, .vpn = V, .nr = 1),
 		fork_to(0, 1),
 		fork_to(0, 2),
 		exit_of(1),
@@ -59,6 +61,9 @@ static size_t rules_of_any_mode(const struct rule **rules)
 	RULE(ARGUMENT, EVENT(EXIT, .flags = FPERF_EVENT_FLAGS + 1));
 	RULE(ARGUMENT, EVENT(SMAPS, .flags = 1u << 31));
 
+	RULE(NOT_HELD, EVENT(UNPIN, .process = 2));
+	RULE(NOT_HELD, EVENT(UNSPLICE, .process = 2));
+	RULE(BUSY, EVENT(PIN, .vpn = V, .nr = 1));
 	RULE(NO_PROCESS, map_anon(3, V, 1));
 	RULE(NO_PROCESS, exit_of(UINT32_MAX));
 	RULE(NO_PROCESS, fork_to(7, 8));
@@ -153,6 +158,11 @@ static size_t rules_of_strict_mode(const struct rule **rules)
 	RULE(SEGV, touch(0, V - 1, 2, 'w'));
 	RULE(BEYOND_EOF, touch(0, V + 20, 10, 'r'));
 	RULE(ACCESS, advise(0, V + 40, 4, FPERF_ADVICE_POPULATE_WRITE));
+	RULE(ACCESS, EVENT(PIN, .process = 2, .vpn = V + 40, .nr = 4));
+	RULE(NOT_PINNABLE, EVENT(PIN, .process = 2, .vpn = V + 12, .nr = 4));
+	RULE(ACCESS, EVENT(MLOCK, .vpn = V + 48, .nr = 4));
+	RULE(ADVICE, dontneed(0, V + 43, 1)); /* locked */
+	RULE(NOT_MAPPED, EVENT(MUNLOCK, .vpn = V + 7, .nr = 4));
 #undef RULE
 	*rules = all;
 	return nr;

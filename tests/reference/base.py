@@ -41,6 +41,7 @@ RMW_FIELDS = (
     "large_mapcount",
     "nr_pages_mapped",
     "split_queue_lock",
+    "pincount",
 )
 
 # struct fperf_rmap_op, byte for byte.
@@ -85,6 +86,7 @@ class Hook(IntEnum):
     REF_ADD = 12
     EXCLUSIVE_SET = 13
     EXCLUSIVE_CLEAR = 14
+    PIN_ADD = 15
 
 
 class Answer(IntEnum):
@@ -146,7 +148,7 @@ class RmapOp:
     batched, refs_batched : int
         1: one rmap (reference) call for the run; 0: one per page.
     delta : int
-        REF_ADD: change of the reference count, always one atomic.
+        REF_ADD, PIN_ADD: change of the count, always one atomic.
     order : int
         FOLIO_INIT, FOLIO_FREE: order of the folio.
     first_answer, nr_answers : int
@@ -235,6 +237,8 @@ class FolioState:
         ``_refcount`` of the head.
     mapping_refs : int
         Those of them that mappings own.
+    pins : int
+        Exact count of pins, of a large folio.
     anon : bool or None
         None until something maps the folio.
     """
@@ -243,6 +247,7 @@ class FolioState:
     order: int
     refs: int = 1
     mapping_refs: int = 0
+    pins: int = 0
     anon: bool | None = None
 
     @property
@@ -313,6 +318,11 @@ class SchemeTwin(ABC, Generic[F]):
         self.answers = Answers()
         self._rmw: dict[str, int] = {}
         self._head_of: dict[int, int] = {}
+
+    @property
+    def pincount_at(self) -> int:
+        """Where a large folio's pins are counted, in bytes from page[1]."""
+        return 28
 
     # -- what a scheme defines -----------------------------------------------------------------------------------
 
@@ -432,6 +442,9 @@ class SchemeTwin(ABC, Generic[F]):
             case Hook.REF_ADD:
                 folio.refs += op.delta
                 self.count("refcount", 1 if op.delta else 0)
+            case Hook.PIN_ADD:
+                folio.pins += op.delta
+                self.count("pincount")
             case Hook.EXCLUSIVE_SET:
                 self._check_run(folio, op)
                 self.count("anon_exclusive", self.exclusive.set_run(folio.pfn + op.first, op.nr))
@@ -542,6 +555,9 @@ class SchemeTwin(ABC, Generic[F]):
                 image.put_s32(REFCOUNT_OFFSET, folio.refs if i == 0 else 0)
                 image.put_flag(PG_ANON_EXCLUSIVE, pfn in self.exclusive.pages)
                 self.render_page(folio, i, image)
+                page, offset = divmod(PAGE_STRUCT_BYTES + self.pincount_at, PAGE_STRUCT_BYTES)
+                if i == page:
+                    image.put_s32(offset, folio.pins)
                 values[pfn] = np.frombuffer(bytes(image.values), dtype=np.uint8)
                 mask[pfn] = np.frombuffer(bytes(image.mask), dtype=np.uint8)
         return values, mask

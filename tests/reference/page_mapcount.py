@@ -50,6 +50,11 @@ class PageMapcount(SchemeTwin[PageMapcountFolio]):
 
     name: ClassVar[str] = "page_mapcount"
 
+    @property
+    def pincount_at(self) -> int:
+        """v5.17: page[2] +16; v6.1: page[1] +24."""
+        return 64 + 16 if self.kernel_version < 518 else 24
+
     def new_folio(self, pfn: int, order: int) -> PageMapcountFolio:
         return PageMapcountFolio(pfn=pfn, order=order, mapcount=[0] * (1 << order))
 
