@@ -8,15 +8,16 @@ so a scheme can be run on a kernel it never shipped in.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEFAULT_KERNEL", "KernelProfile", "load_profile", "profile_names"]
+__all__ = ["DEFAULT_KERNEL", "KernelProfile", "is_kernel", "load_profile", "profile_names"]
 
 DEFAULT_KERNEL = "7.0"
 SCHEMA = 1
@@ -68,6 +69,8 @@ class KernelProfile:
         Window that a file fault maps, a power of two.
     stack_limit_bytes : int
         How far a stack grows by itself.
+    stand_in : str
+        Name of the documented profile this one was derived from; empty for a documented one.
 
     Raises
     ------
@@ -103,6 +106,7 @@ class KernelProfile:
     max_map_count: int
     fault_around_bytes: int
     stack_limit_bytes: int
+    stand_in: str = ""
 
     def __post_init__(self) -> None:
         for field in _FIELDS:
@@ -166,10 +170,70 @@ _LIMITS = {
 }
 
 
+_LAST_MINOR = {5: 19, 6: 19, 7: 3}
+_FIRST = 510
+_VERSION = re.compile(r"([0-9])\.(0|[1-9][0-9]?)", re.ASCII)
+
+# What changed in versions without a file of their own: first version, field, value, source. A derived profile takes all
+# that lie above the documented one it starts from.
+_CHANGES: tuple[tuple[int, str, bool, str], ...] = (
+    (519, "anon_exclusive", True, "PG_anon_exclusive entered with v5.19"),
+    (601, "deferred_split_relock", False, "deferred_split_huge_page looks before it locks in 6.1"),
+    (606, "batch_file_fault", True, "folio_add_file_rmap_range, 'mm: batch PTE mappings' (v6.6)"),
+    (606, "batch_file_fault_refs", True, "filemap_map_folio_range (v6.6)"),
+    (606, "lookup_ref_donated", False, "filemap_map_folio_range takes references of its own (v6.6)"),
+    (608, "mthp", True, "R. Roberts, multi-size THP for anonymous memory (v6.8)"),
+    (609, "batch_fork", True, "D. Hildenbrand, mm/memory: optimize fork() with PTE-mapped THP (v6.9)"),
+    (609, "batch_zap", True, "D. Hildenbrand, mm/memory: optimize unmap/zap with PTE-mapped THP (v6.9)"),
+    (610, "batch_pmd_split", True, "one call with one addition per count, read in 6.12"),
+    (611, "shmem_fault_maps_folio", True, "B. Wang, mm: memory: extend finish_fault() to support large folio (v6.11)"),
+    (613, "huge_zero_write_thp", True, "D. Jain, do not shatter hugezeropage on wp-fault (v6.13)"),
+    (615, "cow_reuses_large", True, "commit 1da190f4d0a6 (v6.15)"),
+    (617, "remap_spans_vmas", True, "L. Stoakes, mm/mremap: permit mremap() move of multiple VMAs (v6.17)"),
+    (618, "fault_maps_folio", True, "K. Shutsemau, mm/filemap: map entire large folio faultaround (v6.18)"),
+    (619, "batch_try_to_unmap", True, "read in 6.19.10"),
+    (619, "batch_referenced", True, "read in 6.19.10"),
+    (700, "lookup_ref_donated", True, "read in 7.0-rc6"),
+)
+
+
 def profile_names() -> tuple[str, ...]:
     """Names of the kernel profiles that ship, oldest first."""
     names = [entry.name[: -len(".toml")] for entry in _directory().iterdir() if entry.name.endswith(".toml")]
-    return tuple(sorted(names, key=lambda name: tuple(map(int, name.split(".")))))
+    return tuple(sorted(names, key=_number))
+
+
+def is_kernel(name: str) -> bool:
+    """Whether `load_profile` knows that version: one that ships, or any from 5.10 to 7.3."""
+    return name in profile_names() or _released(name)
+
+
+def _number(name: str) -> int:
+    major, minor = map(int, name.split("."))
+    return major * 100 + minor
+
+
+def _released(name: str) -> bool:
+    match = _VERSION.fullmatch(name)
+    return match is not None and _number(name) >= _FIRST and int(match[2]) <= _LAST_MINOR.get(int(match[1]), -1)
+
+
+def _derived(name: str) -> KernelProfile:
+    """Make the profile of a version without a file: the nearest documented one, and what changed up to it."""
+    version = _number(name)
+    below = [each for each in profile_names() if _number(each) < version]
+    base = load_profile(below[-1] if below else profile_names()[0])
+    changes = [change for change in _CHANGES if base.version < change[0] <= version]
+    taken = "; ".join(f"{field} {str(value).lower()}: {source}" for _, field, value, source in changes)
+    return replace(
+        base,
+        name=name,
+        version=version,
+        released="",
+        stand_in=base.name,
+        sources=(("derived", f"profile {base.name} stands in" + (f"; {taken}" if taken else "")), *base.sources),
+        **{field: value for _, field, value, _ in changes},
+    )
 
 
 def load_profile(name_or_path: str | os.PathLike[str]) -> KernelProfile:
@@ -178,7 +242,8 @@ def load_profile(name_or_path: str | os.PathLike[str]) -> KernelProfile:
     Parameters
     ----------
     name_or_path : str or path
-        One of `profile_names`, or the path of a TOML file (it ends in ``.toml``).
+        One of `profile_names`, any other version from 5.10 to 7.3 (the nearest documented profile stands in, with the
+        rules that changed since), or the path of a TOML file (it ends in ``.toml``).
 
     Raises
     ------
@@ -192,8 +257,11 @@ def load_profile(name_or_path: str | os.PathLike[str]) -> KernelProfile:
         return _parse(_directory().joinpath(f"{text}.toml").read_bytes(), f"{text}.toml")
     if not isinstance(name_or_path, str) or text.endswith(".toml"):
         return _parse(Path(text).read_bytes(), text)
+    if _released(text):
+        return _derived(text)
     raise ValueError(
-        f"no kernel named {text!r}; there are {', '.join(profile_names())}, or give the path of a .toml file"
+        f"no kernel named {text!r}; there are {', '.join(profile_names())}, other versions from 5.10 to 7.3;"
+        " or give the path of a .toml file"
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from folio_perf.profile import DEFAULT_KERNEL, profile_names
+from folio_perf.profile import DEFAULT_KERNEL, is_kernel, profile_names
 
 __all__ = [
     "SchemeInfo",
@@ -228,8 +228,9 @@ class SchemeSpec:
                 raise ValueError(f"{option}={value} is not one of {', '.join(_OPTIONS[option])}")
             if value not in allowed:
                 raise ValueError(f"scheme {self.name} has no option {option!r}; {_describe_options(info)}")
-        if self.kernel is not None and self.kernel not in profile_names():
-            raise ValueError(f"no kernel named {self.kernel!r}; there are {', '.join(profile_names())}")
+        if self.kernel is not None and not is_kernel(self.kernel):
+            known = f"there are {', '.join(profile_names())}, and versions from 5.10 to 7.3"
+            raise ValueError(f"no kernel named {self.kernel!r}; {known}")
 
     @property
     def info(self) -> SchemeInfo:

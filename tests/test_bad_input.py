@@ -67,7 +67,7 @@ SHOW = ("show", "fork")
         ((*COMPARE, "--schemes", "page_mapcount:recount=eager"), ("no option 'recount'", "takes none")),
         ((*COMPARE, "--schemes", "zero_one_two_many:recount=later"), ("recount=later", "lazy, ")),
         ((*COMPARE, "--schemes", "zero_one_two_many:presence"), ("'presence'", "OPTION=VALUE")),
-        ((*COMPARE, "--schemes", "large_mapcount@6.13"), ("'6.13'", "5.17, 6.1, 6.12, 7.0")),
+        ((*COMPARE, "--schemes", "large_mapcount@6.23"), ("'6.23'", "5.17, 6.1, 6.12, 7.0")),
         ((*COMPARE, "--schemes", "page_mapcount,page_mapcount"), ("page_mapcount", "named twice")),
         ((*COMPARE, "--schemes", "page_mapcount,page_mapcount@7.0"), ("page_mapcount on kernel 7.0", "named twice")),
         ((*COMPARE, "--kernel", "2.4"), ("--kernel", "'2.4'", "5.17, 6.1, 6.12, 7.0")),

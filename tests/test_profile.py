@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import re
 from dataclasses import fields, replace
@@ -14,7 +15,7 @@ from csrc_names import macro_names, struct_fields
 from hypothesis import given
 from hypothesis import strategies as st
 
-from folio_perf.profile import DEFAULT_KERNEL, KernelProfile, load_profile, profile_names
+from folio_perf.profile import _CHANGES, DEFAULT_KERNEL, KernelProfile, load_profile, profile_names
 from folio_perf.schemes import (
     SchemeSpec,
     parse_scheme_spec,
@@ -24,7 +25,7 @@ from folio_perf.schemes import (
 )
 
 SHIPPED = Path(__file__).resolve().parents[1] / "folio_perf" / "profiles"
-OWN_FIELDS = ("name", "released", "sources")
+OWN_FIELDS = ("name", "released", "sources", "stand_in")
 
 
 def test_names() -> None:
@@ -77,6 +78,56 @@ def test_shipped_profile(name: str) -> None:
 )
 def test_history(field: str, values: tuple[object, ...]) -> None:
     assert tuple(getattr(load_profile(name), field) for name in profile_names()) == values
+
+
+@pytest.mark.parametrize(
+    ("name", "stand_in"),
+    [("5.10", "5.17"), ("5.18", "5.17"), ("6.2", "6.1"), ("6.11", "6.1"), ("6.18", "6.12"), ("7.3", "7.0")],
+)
+def test_a_version_without_a_file_says_what_stands_in(name: str, stand_in: str) -> None:
+    profile, base = load_profile(name), load_profile(stand_in)
+    assert (profile.name, profile.stand_in, profile.version) == (name, stand_in, version_of(name))
+    assert dict(profile.sources)["derived"].startswith(f"profile {stand_in} stands in")
+    assert profile.vma_bytes == base.vma_bytes
+    assert base.stand_in == ""
+
+
+@pytest.mark.parametrize(
+    ("field", "since"),
+    [
+        ("anon_exclusive", "5.19"),
+        ("mthp", "6.8"),
+        ("batch_fork", "6.9"),
+        ("cow_reuses_large", "6.15"),
+        ("remap_spans_vmas", "6.17"),
+    ],
+)
+def test_rules_change_in_the_version_that_changed_them(field: str, since: str) -> None:
+    versions = [f"{major}.{minor}" for major, last in ((5, 19), (6, 19), (7, 3)) for minor in range(last + 1)]
+    for name in versions[versions.index("5.10") :]:
+        assert getattr(load_profile(name), field) is (version_of(name) >= version_of(since)), name
+
+
+def test_a_derived_profile_has_the_rules_of_the_documented_one() -> None:
+    """What changed between two files must lead from the one to the other."""
+    for before, after in itertools.pairwise(profile_names()):
+        between = range(version_of(before) + 1, version_of(after) + 1)
+        changed = {field: value for since, field, value, _ in _CHANGES if since in between}
+        for field in (each.name for each in fields(KernelProfile)):
+            if isinstance(getattr(load_profile(after), field), bool):
+                derived = changed.get(field, getattr(load_profile(before), field))
+                assert derived == getattr(load_profile(after), field), (after, field)
+
+
+def version_of(name: str) -> int:
+    major, minor = map(int, name.split("."))
+    return major * 100 + minor
+
+
+@pytest.mark.parametrize("name", ["5.9", "5.20", "6.20", "7.4", "8.0", "06.1", "6.01", "6.1.5"])
+def test_versions_that_are_none(name: str) -> None:
+    with pytest.raises(ValueError, match=f"no kernel named '{name}'"):
+        load_profile(name)
 
 
 def test_unknown_kernel() -> None:
@@ -228,7 +279,7 @@ def test_spec_text_is_read_back(chosen: list[SchemeSpec]) -> None:
     [
         ("mapcount", "no scheme named 'mapcount'; there are page_mapcount, large_mapcount, zero_one_two_many"),
         ("", "no scheme named ''"),
-        ("page_mapcount@6.3", "no kernel named '6.3'; there are 5.17, 6.1, 6.12, 7.0"),
+        ("page_mapcount@6.20", "no kernel named '6.20'; there are 5.17, 6.1, 6.12, 7.0, and versions from 5.10 to 7.3"),
         ("page_mapcount@", "no kernel named ''"),
         ("page_mapcount:presence=scan", "has no option 'presence'; page_mapcount takes none"),
         ("zero_one_two_many:speed=9", "has no option 'speed'; presence is one of scan, oracle, neighbours"),

@@ -42,7 +42,7 @@ from folio_perf._scenario_text import _UNSUPPORTED_ADVICES as UNSUPPORTED_ADVICE
 from folio_perf._scenario_text import _VERBS as VERBS
 from folio_perf.geometry import format_size
 from folio_perf.results import Outcome
-from folio_perf.validation.golden import FIELDS, FieldComparison, compare_golden
+from folio_perf.validation.golden import FieldComparison, compare_golden
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -297,7 +297,7 @@ def sizes() -> str:
 def kernels() -> str:
     """All values of all profiles."""
     profiles = [load_profile(name) for name in profile_names()]
-    left_out = {"name", "released", "sources", "version"}
+    left_out = {"name", "released", "sources", "stand_in", "version"}
     rows = [
         (f"`{field.name}`", *(_value(profile, field.name) for profile in profiles))
         for field in fields(KernelProfile)
@@ -357,20 +357,22 @@ def golden() -> str:
                 str(len(names) - len(partly) - len(never)),
                 str(len(partly)),
                 str(len(never)),
+                f"{sum(each.equal for each in found):,}",
             )
         )
-    for field in (*FIELDS, "all"):
+    fields = dict.fromkeys(each.field for kernel in GOLDEN_KERNELS for each in _golden(kernel))
+    for field in (*fields, "all"):
         values = []
         for kernel in GOLDEN_KERNELS:
             of_field = [each for each in _golden(kernel) if field in (each.field, "all")]
-            compared = sum(each.compared for each in of_field)
-            values += [f"{compared:,}" if compared else "-"]
-            values += [f"{sum(each.equal for each in of_field):,}" if compared else "-"]
+            compared, equal = sum(each.compared for each in of_field), sum(each.equal for each in of_field)
+            differ = "" if equal == compared else f" ({compared - equal:,} differ)"
+            values.append(f"{compared:,}{differ}" if of_field else "-")
         by_field.append((field if field == "all" else f"`{field}`", *values))
-    headers = ("value", *(header for kernel in GOLDEN_KERNELS for header in (kernel, "equal")))
+    headers = ("value", *GOLDEN_KERNELS)
     return "\n\n".join(
         [
-            table(("kernel", "scheme", "scenarios", "whole", "in part", "not at all"), summary),
+            table(("kernel", "scheme", "scenarios", "whole", "in part", "not at all", "equal values"), summary),
             table(headers, by_field),
         ]
     )

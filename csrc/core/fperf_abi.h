@@ -100,10 +100,12 @@ struct fperf_folio_row {
 	uint64_t index;	 /* page offset in its object, or in its anon_vma */
 	uint32_t order;
 	uint32_t anon; /* 1 anonymous, 0 file */
-	uint32_t object; /* file: object index */
+	uint32_t object; /* file: object index, UINT32_MAX once it is out of the page cache */
 	uint32_t deferred; /* on the deferred split queue */
 	int32_t refcount;
 	int32_t mapping_refs; /* references mappings own */
+	int32_t pins; /* exact, of a large folio */
+	uint32_t pad;
 	uint64_t true_pte, true_pmd; /* mappings by PTE and by PMD */
 	uint32_t true_vmas, true_mms;
 };

@@ -320,6 +320,11 @@ static int folio_at(const struct fperf_sim *sim, uint64_t pfn, uint64_t *folio)
 	return sim->folios[*folio].live ? 0 : FPERF_ERR(ARGUMENT);
 }
 
+static int32_t pins_of(const struct fperf_sim *sim, uint64_t folio)
+{
+	return sim->page_order[folio] ? *fperf_page_s32(&sim->mem.pages[folio + 1], sim->pincount_at) : 0;
+}
+
 int fperf_sim_folio(struct fperf_sim *sim, uint64_t pfn, struct fperf_folio_row *row)
 {
 	uint64_t folio;
@@ -334,15 +339,39 @@ int fperf_sim_folio(struct fperf_sim *sim, uint64_t pfn, struct fperf_folio_row 
 		.index = f->index,
 		.order = sim->page_order[folio],
 		.anon = f->anon,
-		.object = f->anon || !f->object ? 0 : f->object->index,
+		.object = f->anon   ? 0 :
+			  f->object ? f->object->index :
+				      UINT32_MAX,
 		.deferred = f->deferred,
 		.refcount = sim->mem.pages[folio].refcount,
 		.mapping_refs = f->mapping_refs,
+		.pins = pins_of(sim, folio),
 		.true_pte = f->true_pte,
 		.true_pmd = f->true_pmd,
 	};
 	backend_of(sim)->truth(sim, folio, &row->true_vmas, &row->true_mms);
 	return 0;
+}
+
+int fperf_sim_resident(const struct fperf_sim *sim, uint32_t object, uint64_t *pfns, size_t nr)
+{
+	if (object >= sim->nr_objects)
+		return FPERF_ERR(NO_OBJECT);
+	if (nr > sim->objects[object]->capacity)
+		return FPERF_ERR(ARGUMENT);
+	memcpy(pfns, sim->objects[object]->pfns, nr * sizeof(*pfns));
+	return 0;
+}
+
+void fperf_sim_page_mapcounts(struct fperf_sim *sim, const uint64_t *pfns, size_t nr, int64_t *mapcounts)
+{
+	for (size_t i = 0; i < nr; i++) {
+		uint64_t folio;
+
+		mapcounts[i] = -1;
+		if (!folio_at(sim, pfns[i], &folio))
+			fperf_sim_ask(sim, FPERF_ASK_PAGE_MAPCOUNT, folio, (uint32_t)(pfns[i] - folio), &mapcounts[i]);
+	}
 }
 
 int fperf_sim_ask(struct fperf_sim *sim, uint32_t question, uint64_t folio_pfn, uint32_t page, int64_t *value)

@@ -58,6 +58,12 @@ int fperf_sim_smaps(struct fperf_sim *sim, uint32_t process, struct fperf_vma_ro
 /* A folio as it stands, truth beside it. */
 int fperf_sim_folio(struct fperf_sim *sim, uint64_t pfn, struct fperf_folio_row *row) FPERF_MUST_CHECK;
 
+/* Page cache of an object: pfns of its first nr pages, 0 where none is. Large folios may reach beyond its end. */
+int fperf_sim_resident(const struct fperf_sim *sim, uint32_t object, uint64_t *pfns, size_t nr) FPERF_MUST_CHECK;
+
+/* What the scheme says of each page, without cost; its best guess where it does not know, -1 where no folio is. */
+void fperf_sim_page_mapcounts(struct fperf_sim *sim, const uint64_t *pfns, size_t nr, int64_t *mapcounts);
+
 /* Ask the scheme without cost: one of enum fperf_answer, count in *value. page = index in the folio. */
 int fperf_sim_ask(struct fperf_sim *sim, uint32_t question, uint64_t folio_pfn, uint32_t page, int64_t *value);
 

@@ -43,6 +43,19 @@ static int check_mmap(struct fperf_sim *sim, struct fperf_mm *mm, const struct f
 	return check_room(sim, mm, 1 + cuts_middle(mm, e->vpn, e->vpn + e->nr));
 }
 
+/* Lenient mode lets a move that fails half way fail there: its target is unmapped by then (up to v6.16). */
+static bool remap_goes_through(const struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e)
+{
+	const struct fperf_vma *const vma = fperf_vma_at(mm, e->vpn);
+	const bool pure_move = e->arg != e->vpn && e->arg2 == e->nr;
+
+	if (pure_move && sim->prof.remap_spans_vmas)
+		return !sim->cfg.strict || fperf_range_covered(mm, e->vpn, e->vpn + e->nr);
+	if (vma && e->vpn + e->nr <= vma->end)
+		return true;
+	return !sim->cfg.strict && e->arg != e->vpn && !sim->prof.remap_spans_vmas;
+}
+
 static int check_mremap(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e)
 {
 	const struct fperf_vma *const vma = fperf_vma_at(mm, e->vpn);
@@ -50,9 +63,9 @@ static int check_mremap(struct fperf_sim *sim, struct fperf_mm *mm, const struct
 
 	if (ret)
 		return ret;
-	if (!fperf_range_covered(mm, e->vpn, e->vpn + e->nr))
-		return vma ? FPERF_ERR(REMAP) : FPERF_ERR(NOT_MAPPED);
-	if (e->vpn + e->nr > vma->end && !(sim->prof.remap_spans_vmas && e->arg2 == e->nr))
+	if (!vma && (sim->cfg.strict || sim->prof.version >= FPERF_KERNEL(5, 16) || e->arg == e->vpn))
+		return FPERF_ERR(NOT_MAPPED);
+	if (!remap_goes_through(sim, mm, e))
 		return FPERF_ERR(REMAP);
 	if (e->arg != e->vpn && e->arg < e->vpn + e->nr && e->vpn < e->arg + e->arg2)
 		return FPERF_ERR(REMAP);

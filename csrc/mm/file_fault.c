@@ -59,25 +59,27 @@ static void map_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 static int map_around(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pmd, uint64_t from,
 		      uint64_t to)
 {
-	uint64_t *ptes, pfn;
+	uint64_t *ptes, pfn = 0;
 	uint32_t table;
 
-	for (uint64_t at = from; at < to && !*pmd; at++) {
+	for (uint64_t at = from; at < to && !pfn; at++) {
 		const int ret = fperf_pagecache_find(sim, vma->object, vma->pgoff + (at - vma->start), &pfn);
 
 		if (ret)
 			return ret;
 		if (!pfn)
 			continue;
-		if (pmd_mappable(sim, vma, at, pfn)) {
+		if (!*pmd && pmd_mappable(sim, vma, at, pfn)) {
 			fperf_folio_lookup_get(sim, fperf_folio_head(sim, pfn));
 			map_pmd(sim, vma, vpn, pmd, pfn, false, sim->prof.lookup_ref_donated);
 			if (!sim->prof.lookup_ref_donated)
 				fperf_folio_lookup_put(sim, fperf_folio_head(sim, pfn));
 			return 0;
 		}
-		break;
 	}
+	/* Nothing resident: no table yet, the page that is brought in may be mapped by PMD. */
+	if (!pfn)
+		return 0;
 	table = fperf_pte_table_alloc(sim, pmd);
 	if (!table)
 		return FPERF_ERR(TABLE_SPACE);
@@ -160,7 +162,7 @@ static int map_one(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, u
 	uint64_t pfn, folio, base, nr;
 	uint64_t *ptes;
 	uint32_t table;
-	const int ret = fperf_pagecache_fill(sim, vma->object, vma->pgoff + (vpn - vma->start), &pfn);
+	const int ret = fperf_pagecache_fill(sim, vma->object, vma, vma->pgoff + (vpn - vma->start), &pfn);
 
 	if (ret)
 		return ret;
@@ -199,7 +201,7 @@ static int copy_private(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t v
 {
 	uint64_t pfn;
 	uint32_t table;
-	int ret = fperf_pagecache_fill(sim, vma->object, vma->pgoff + (vpn - vma->start), &pfn);
+	int ret = fperf_pagecache_fill(sim, vma->object, vma, vma->pgoff + (vpn - vma->start), &pfn);
 
 	if (ret)
 		return ret;

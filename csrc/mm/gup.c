@@ -89,7 +89,7 @@ static void hold_free(struct fperf_hold *hold)
 }
 
 /* Runs of pages of one folio are put together, as unpin_user_pages() does. */
-static void hold_release(struct fperf_sim *sim, struct fperf_hold *hold)
+static void hold_empty(struct fperf_sim *sim, struct fperf_hold *hold)
 {
 	for (uint64_t i = 0, nr; i < hold->nr; i += nr) {
 		const uint64_t folio = fperf_folio_head(sim, hold->pfns[i]);
@@ -98,7 +98,7 @@ static void hold_release(struct fperf_sim *sim, struct fperf_hold *hold)
 			nr++;
 		put(sim, folio, (int32_t)nr, hold->pins);
 	}
-	hold_free(hold);
+	hold->nr = 0;
 }
 
 static void hold_close(struct fperf_sim *sim, struct fperf_process *process, struct fperf_hold *hold)
@@ -112,8 +112,10 @@ static void hold_close(struct fperf_sim *sim, struct fperf_process *process, str
 		process->ring = NULL;
 	if (process->pipe == hold)
 		process->pipe = NULL;
-	if (!--hold->users)
-		hold_release(sim, hold);
+	if (--hold->users)
+		return;
+	hold_empty(sim, hold);
+	hold_free(hold);
 }
 
 int fperf_holds_fork(const struct fperf_process *parent, struct fperf_process *child)
@@ -276,8 +278,10 @@ int fperf_pin(struct fperf_sim *sim, struct fperf_process *process, uint64_t vpn
 	return ret;
 }
 
+/* Unregistering gives the pages back, whoever else has the ring open; closing a pipe does not. */
 void fperf_unpin(struct fperf_sim *sim, struct fperf_process *process)
 {
+	hold_empty(sim, process->ring);
 	hold_close(sim, process, process->ring);
 }
 

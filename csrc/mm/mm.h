@@ -289,8 +289,9 @@ int fperf_pagecache_add(struct fperf_sim *sim, struct fperf_object *object, uint
 /* pfn of the page, 0 if not resident. A warm FILE object makes it resident at this moment. */
 int fperf_pagecache_find(struct fperf_sim *sim, struct fperf_object *object, uint64_t index,
 			 uint64_t *pfn) FPERF_MUST_CHECK;
-int fperf_pagecache_fill(struct fperf_sim *sim, struct fperf_object *object, uint64_t index,
-			 uint64_t *pfn) FPERF_MUST_CHECK;
+/* vma: the fault's, NULL if there is none (read, write). */
+int fperf_pagecache_fill(struct fperf_sim *sim, struct fperf_object *object, const struct fperf_vma *vma,
+			 uint64_t index, uint64_t *pfn) FPERF_MUST_CHECK;
 void fperf_pagecache_remove(struct fperf_sim *sim, uint64_t folio);
 int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t nr_pages) FPERF_MUST_CHECK;
 int fperf_read_object(struct fperf_sim *sim, struct fperf_object *object) FPERF_MUST_CHECK;

@@ -138,6 +138,29 @@ static int move_range(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t from,
 	return fperf_munmap(sim, mm, from, from + nr);
 }
 
+/* v6.17: a pure move takes one VMA after the other, the gaps between them kept. */
+static int move_all(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t from, uint64_t nr, uint64_t to)
+{
+	const uint64_t end = from + nr;
+
+	for (uint64_t at = from, stop; at < end; at = stop) {
+		const struct fperf_vma *const vma = fperf_vma_find(mm, at, NULL);
+		int ret;
+
+		if (!vma || vma->start >= end)
+			break;
+		if (vma->start > at)
+			at = vma->start;
+		stop = vma->end < end ? vma->end : end;
+		ret = fperf_munmap(sim, mm, to + (at - from), to + (stop - from));
+		if (!ret)
+			ret = move_range(sim, mm, at, stop - at, to + (at - from), stop - at);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
 int fperf_mremap(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t from, uint64_t nr_old, uint64_t to,
 		 uint64_t nr_new)
 {
@@ -156,28 +179,20 @@ int fperf_mremap(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t from, uint
 		fperf_vma_merge_around(sim, src);
 		return 0;
 	}
+	if (sim->prof.remap_spans_vmas && nr_new == nr_old)
+		return move_all(sim, mm, from, nr_old, to);
+	/* Up to v6.16 what lies at the target goes first, even if then nothing can be moved there. */
 	ret = fperf_munmap(sim, mm, to, to + nr_new);
 	if (ret)
 		return ret;
+	src = fperf_vma_at(mm, from);
+	if (!src || from + nr_old > src->end)
+		return FPERF_ERR(REMAP);
 	if (nr_new < nr_old) {
 		ret = fperf_munmap(sim, mm, from + nr_new, from + nr_old);
 		if (ret)
 			return ret;
 		nr_old = nr_new;
 	}
-	/* One mapping after the other; more than one only where the kernel allows it (checked by the caller). */
-	while (nr_old) {
-		const struct fperf_vma *const vma = fperf_vma_at(mm, from);
-		const uint64_t part = vma->end - from < nr_old ? vma->end - from : nr_old;
-		const uint64_t part_new = part == nr_old ? nr_new : part;
-
-		ret = move_range(sim, mm, from, part, to, part_new);
-		if (ret)
-			return ret;
-		from += part;
-		to += part;
-		nr_old -= part;
-		nr_new -= part;
-	}
-	return 0;
+	return move_range(sim, mm, from, nr_old, to, nr_new);
 }

@@ -88,8 +88,20 @@ int fperf_pagecache_add(struct fperf_sim *sim, struct fperf_object *object, uint
 	return 0;
 }
 
+/* Since v6.11 a fault takes a large shmem folio only where its VMA holds all of it, aligned as the folio is. */
+static bool vma_suits(const struct fperf_sim *sim, const struct fperf_vma *vma, uint64_t index, uint32_t order)
+{
+	const uint64_t nr = 1ull << order, base = index & ~(nr - 1);
+
+	if (!vma || !fperf_object_is_shmem(vma->object) || sim->prof.version < FPERF_KERNEL(6, 11))
+		return true;
+	return base >= vma->pgoff && base + nr <= vma->pgoff + (vma->end - vma->start) &&
+	       !((vma->start - vma->pgoff) & (nr - 1));
+}
+
 /* Make the page resident in a folio of the object's own order, or the largest that fits beside what is there. */
-int fperf_pagecache_fill(struct fperf_sim *sim, struct fperf_object *object, uint64_t index, uint64_t *pfn)
+int fperf_pagecache_fill(struct fperf_sim *sim, struct fperf_object *object, const struct fperf_vma *vma,
+			 uint64_t index, uint64_t *pfn)
 {
 	const bool beyond_eof = object->kind == FPERF_OBJECT_TMPFS; /* huge=always does not look at the size */
 	uint32_t order = object->order;
@@ -107,7 +119,8 @@ int fperf_pagecache_fill(struct fperf_sim *sim, struct fperf_object *object, uin
 	for (; order; order--) {
 		const uint64_t base = index >> order << order;
 
-		if (base + (1ull << order) <= (beyond_eof ? object->capacity : object->nr_pages) &&
+		if (vma_suits(sim, vma, index, order) &&
+		    base + (1ull << order) <= (beyond_eof ? object->capacity : object->nr_pages) &&
 		    none_resident(object, base, 1ull << order))
 			break;
 		/* tmpfs huge=always knows the PMD size or single pages, nothing between. */
@@ -128,7 +141,7 @@ int fperf_pagecache_find(struct fperf_sim *sim, struct fperf_object *object, uin
 	*pfn = object->pfns[index];
 	if (*pfn || !object->warm)
 		return 0;
-	return fperf_pagecache_fill(sim, object, index, pfn);
+	return fperf_pagecache_fill(sim, object, NULL, index, pfn);
 }
 
 /* The cache drops its references; the folio goes unless something else still holds it. */
@@ -210,7 +223,7 @@ int fperf_read_object(struct fperf_sim *sim, struct fperf_object *object)
 {
 	for (uint64_t i = 0; i < object->nr_pages; i++) {
 		uint64_t pfn;
-		const int ret = fperf_pagecache_fill(sim, object, i, &pfn);
+		const int ret = fperf_pagecache_fill(sim, object, NULL, i, &pfn);
 
 		if (ret)
 			return ret;

@@ -118,10 +118,8 @@ static size_t rules_of_any_mode(const struct rule **rules)
 	RULE(ARGUMENT, EVENT(MADVISE, .vpn = V, .nr = 1, .what = UINT32_MAX));
 
 	RULE(NOT_MAPPED, remap(0, V + 300, 1, V + 400, 1));
-	RULE(REMAP, remap(0, V + 4, 8, V + 400, 8)); /* past the end of the mapping */
 	RULE(REMAP, remap(0, V, 8, V + 4, 8)); /* onto itself */
 	RULE(REMAP, remap(0, V + 4, 4, V, 8));
-	RULE(REMAP, remap(0, V + 7, 6, V + 400, 6)); /* a hole between */
 	RULE(OVERLAP, remap(0, V, 8, V, 13)); /* grown into the file */
 	RULE(OVERLAP, remap(0, V, 4, V, 5)); /* into what follows in the same mapping */
 
@@ -151,6 +149,8 @@ static size_t rules_of_strict_mode(const struct rule **rules)
 	RULE(NOT_MAPPED, dontneed(0, V + 4, 20));
 	RULE(NOT_MAPPED, advise(0, V - 1, 4, FPERF_ADVICE_HUGEPAGE));
 	RULE(NOT_MAPPED, advise(0, V + 4, 10, FPERF_ADVICE_POPULATE_WRITE));
+	RULE(REMAP, remap(0, V + 4, 8, V + 400, 8)); /* past the end of the mapping */
+	RULE(REMAP, remap(0, V + 7, 6, V + 400, 6)); /* a hole between */
 	RULE(NOT_MAPPED, reclaim(0, V + 4, 6));
 	RULE(NOT_MAPPED, EVENT(TOTAL_MAPCOUNT, .vpn = V + 8, .nr = 1));
 	RULE(NOT_MAPPED, EVENT(FOLIO_REFERENCED, .vpn = V + 8, .nr = 1));

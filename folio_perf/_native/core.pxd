@@ -208,6 +208,8 @@ cdef extern from "core/fperf_abi.h" nogil:
         uint32_t deferred
         int32_t refcount
         int32_t mapping_refs
+        int32_t pins
+        uint32_t pad
         uint64_t true_pte
         uint64_t true_pmd
         uint32_t true_vmas

@@ -34,6 +34,8 @@ cdef extern from "engine/engine.h" nogil:
     int fperf_sim_mappings(fperf_sim *sim, uint32_t process, fperf_mapping_row *rows, size_t cap, size_t *nr)
     int fperf_sim_smaps(fperf_sim *sim, uint32_t process, fperf_vma_row *rows, size_t cap, size_t *nr)
     int fperf_sim_folio(fperf_sim *sim, uint64_t pfn, fperf_folio_row *row)
+    int fperf_sim_resident(const fperf_sim *sim, uint32_t object, uint64_t *pfns, size_t nr)
+    void fperf_sim_page_mapcounts(fperf_sim *sim, const uint64_t *pfns, size_t nr, int64_t *mapcounts)
     int fperf_sim_ask(fperf_sim *sim, uint32_t question, uint64_t folio_pfn, uint32_t page, int64_t *value)
     int fperf_sim_check(fperf_sim *sim, char *message, size_t size)
     const fperf_access_row *fperf_sim_accesses(const fperf_sim *sim, size_t *nr)

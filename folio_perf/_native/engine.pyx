@@ -388,6 +388,28 @@ cdef class Simulation:
         check(fperf_sim_folio(self.idle(), pfn, &row))
         return row
 
+    def resident(self, uint32_t object_index, size_t nr):
+        """Page cache of an object: page frames of its first `nr` pages, 0 where none is: uint64, shape (nr,)."""
+        cdef fperf_sim *sim = self.idle()
+        pfns = np.zeros(nr, dtype=np.uint64)
+        cdef uint64_t[::1] out = pfns
+        if nr:
+            check(fperf_sim_resident(sim, object_index, &out[0], nr))
+        return pfns
+
+    def page_mapcounts(self, const uint64_t[::1] pfns not None):
+        """What the scheme says of each page frame, at no cost in the model: int64, shape (nr,).
+
+        A guess where it does not know, -1 where no folio is.
+        """
+        cdef fperf_sim *sim = self.idle()
+        cdef size_t nr = pfns.shape[0]
+        mapcounts = np.zeros(nr, dtype=np.int64)
+        cdef int64_t[::1] out = mapcounts
+        if nr:
+            fperf_sim_page_mapcounts(sim, &pfns[0], nr, &out[0])
+        return mapcounts
+
     def ask(self, uint32_t question, uint64_t folio_pfn, uint32_t page):
         """Ask the scheme, at no cost in the model.
 

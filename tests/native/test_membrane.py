@@ -228,7 +228,12 @@ def test_scenarios_speak_of_the_same_events() -> None:
 
 
 def test_profiles_fill_the_struct() -> None:
-    assert set(engine.PROFILE_FIELDS) == set(KernelProfile.__dataclass_fields__) - {"name", "released", "sources"}
+    assert set(engine.PROFILE_FIELDS) == set(KernelProfile.__dataclass_fields__) - {
+        "name",
+        "released",
+        "sources",
+        "stand_in",
+    }
     for name in profile_names():
         profile = load_profile(name)
         Simulation(config(profile={field: getattr(profile, field) for field in engine.PROFILE_FIELDS}))
