@@ -16,7 +16,18 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEFAULT_MACHINE", "CacheLevel", "Machine", "Price", "Prices", "load_machine", "machine_names"]
+__all__ = [
+    "DEFAULT_MACHINE",
+    "TRANSFER_TIERS",
+    "CacheLevel",
+    "Machine",
+    "Price",
+    "Prices",
+    "Transfers",
+    "load_machine",
+    "machine_names",
+    "parse_machine",
+]
 
 DEFAULT_MACHINE = "generic-x86-64"
 SCHEMA = 1
@@ -33,14 +44,20 @@ class Price:
     ns : float or None
         Nanoseconds; None if nobody published or measured it, which makes every total that needs it unknown.
     formula : str
-        Arithmetic that gives `ns`: the published quantities, in ns, cycles, GHz, bytes and GB/s.
+        Arithmetic that gives a published `ns`: the published quantities, in ns, cycles, GHz, bytes and GB/s.
     source : str
-        Who published the quantities, where and when.
+        Who published the quantities, where and when; or who measured.
+    method : str
+        How a measured `ns` came about; empty for published ones.
+    spread_ns : float or None
+        Half the width of what a measured `ns` scattered over, in ns.
     """
 
     ns: float | None
-    formula: str
-    source: str
+    formula: str = ""
+    source: str = ""
+    method: str = ""
+    spread_ns: float | None = None
 
     def __post_init__(self) -> None:
         if self.ns is not None:
@@ -50,6 +67,23 @@ class Price:
                 raise ValueError(f"ns {self.ns!r} must be positive and below one second")
             if not self.source:
                 raise ValueError(f"a price of {self.ns} ns must name its source")
+            if bool(self.method) == bool(self.formula):
+                raise ValueError(f"a price of {self.ns} ns must have a formula (published) or a method (measured)")
+        if self.spread_ns is not None:
+            if type(self.spread_ns) not in (int, float) or not 0 <= self.spread_ns < 1e9:
+                raise ValueError(f"spread_ns {self.spread_ns!r} must be a number of ns, 0 or more")
+            if not self.method:
+                raise ValueError(f"spread_ns {self.spread_ns!r} belongs to a measured price, which has a method")
+
+    @property
+    def kind(self) -> str:
+        """``published``, ``measured`` or ``unknown``."""
+        if self.ns is None:
+            return "unknown"
+        return "measured" if self.method else "published"
+
+
+UNKNOWN_PRICE = Price(ns=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +99,33 @@ class Prices:
 
 
 PRICE_NAMES: tuple[str, ...] = tuple(field.name for field in fields(Prices))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transfers:
+    """What it costs to get a line that another CPU has just modified, by where that CPU is.
+
+    A price is half a round trip of one line that two CPUs write in turn.
+
+    Parameters
+    ----------
+    smt : Price
+        The other thread of the same core.
+    ccx : Price
+        Another core that shares the last level cache: a core complex, or a whole monolithic die.
+    socket : Price
+        A core of the same socket behind another last level cache.
+    remote : Price
+        A core of another socket.
+    """
+
+    smt: Price = UNKNOWN_PRICE
+    ccx: Price = UNKNOWN_PRICE
+    socket: Price = UNKNOWN_PRICE
+    remote: Price = UNKNOWN_PRICE
+
+
+TRANSFER_TIERS: tuple[str, ...] = tuple(field.name for field in fields(Transfers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +182,10 @@ class Machine:
         One to four levels, named l1, l2, ... in order.
     dram : Prices
         What an access costs that no level serves.
+    transfers : Transfers
+        What it costs to take a line from another CPU's cache.
+    hook_call : Price
+        What calling a hook costs that does nothing: fixed work per call, in instructions rather than accesses.
 
     Raises
     ------
@@ -133,6 +198,8 @@ class Machine:
     line_bytes: int
     levels: tuple[CacheLevel, ...]
     dram: Prices
+    transfers: Transfers = Transfers()
+    hook_call: Price = UNKNOWN_PRICE
 
     def __post_init__(self) -> None:
         if self.line_bytes not in (64, 128):
@@ -181,9 +248,9 @@ def load_machine(name_or_path: str | os.PathLike[str]) -> Machine:
     """
     text = os.fspath(name_or_path)
     if text in machine_names():
-        return _parse(_directory().joinpath(f"{text}.toml").read_bytes(), f"{text}.toml")
+        return parse_machine(_directory().joinpath(f"{text}.toml").read_bytes(), f"{text}.toml")
     if not isinstance(name_or_path, str) or text.endswith(".toml"):
-        return _parse(Path(text).read_bytes(), text)
+        return parse_machine(Path(text).read_bytes(), text)
     raise ValueError(
         f"no machine named {text!r}; there are {', '.join(machine_names())}, or give the path of a .toml file"
     )
@@ -193,7 +260,8 @@ def _directory() -> Traversable:
     return resources.files("folio_perf").joinpath("machines")
 
 
-def _parse(content: bytes, where: str) -> Machine:
+def parse_machine(content: bytes, where: str) -> Machine:
+    """Read the bytes of a machine file; ValueError, which begins with `where`, if they break a rule."""
     try:
         return _machine(tomllib.loads(content.decode()))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -203,13 +271,14 @@ def _parse(content: bytes, where: str) -> Machine:
 
 
 def _machine(table: Mapping[str, Any]) -> Machine:
-    _check_keys(table, "the file", {"schema", "name", "description", "line_bytes", "source", "level", "dram"})
+    needed = {"schema", "name", "description", "line_bytes", "source", "level", "dram"}
+    _check_keys(table, "the file", needed, {"transfer", "code"})
     if table["schema"] != SCHEMA:
         raise ValueError(f"schema {table['schema']!r} must be {SCHEMA}")
     sources = {}
     for key, source in _table(table["source"], "source").items():
-        _check_keys(_table(source, f"source.{key}"), f"source.{key}", {"title", "url", "date"})
-        sources[key] = f"{source['title']}, {source['date']}, {source['url']}"
+        _check_keys(_table(source, f"source.{key}"), f"source.{key}", {"title", "date"}, {"url"})
+        sources[key] = ", ".join(str(source[part]) for part in ("title", "date", "url") if part in source)
     levels = table["level"]
     if not isinstance(levels, list):
         raise ValueError("'level' must be an array of tables: [[level]]")
@@ -219,7 +288,18 @@ def _machine(table: Mapping[str, Any]) -> Machine:
         line_bytes=table["line_bytes"],
         levels=tuple(_level(_table(level, "level"), sources) for level in levels),
         dram=_prices(_table(table["dram"], "dram"), "dram", sources),
+        transfers=Transfers(**_some_prices(table, "transfer", TRANSFER_TIERS, sources)),
+        **_some_prices(table, "code", ("hook_call",), sources),
     )
+
+
+def _some_prices(
+    table: Mapping[str, Any], key: str, names: tuple[str, ...], sources: Mapping[str, str]
+) -> dict[str, Price]:
+    """Prices of a table that may be absent, as may each of them."""
+    found = _table(table.get(key, {}), key)
+    _check_keys(found, key, (), names)
+    return {name: _price(_table(value, f"{key}.{name}"), f"{key}.{name}", sources) for name, value in found.items()}
 
 
 def _level(table: Mapping[str, Any], sources: Mapping[str, str]) -> CacheLevel:
@@ -245,8 +325,9 @@ def _prices(table: Mapping[str, Any], where: str, sources: Mapping[str, str]) ->
 def _price(table: Mapping[str, Any], where: str, sources: Mapping[str, str]) -> Price:
     if table.get("ns") == "unknown":
         _check_keys(table, where, {"ns"})
-        return Price(ns=None, formula="", source="")
-    _check_keys(table, where, {"ns", "formula", "source"})
+        return UNKNOWN_PRICE
+    measured = "method" in table
+    _check_keys(table, where, {"ns", "source", "method" if measured else "formula"}, {"spread_ns"} if measured else ())
     keys = table["source"]
     if not isinstance(keys, list) or not keys:
         raise ValueError(f"{where}: source {keys!r} must be a list of keys of [source]")
@@ -254,14 +335,20 @@ def _price(table: Mapping[str, Any], where: str, sources: Mapping[str, str]) -> 
         if key not in sources:
             raise ValueError(f"{where}: there is no [source.{key}]")
     try:
-        return Price(ns=table["ns"], formula=_text(table, "formula"), source="; ".join(sources[key] for key in keys))
+        return Price(
+            ns=table["ns"],
+            formula="" if measured else _text(table, "formula"),
+            method=_text(table, "method") if measured else "",
+            spread_ns=table.get("spread_ns"),
+            source="; ".join(sources[key] for key in keys),
+        )
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 
 
-def _check_keys(table: Mapping[str, Any], where: str, expected: Iterable[str]) -> None:
-    expected = set(expected)
-    missing, extra = sorted(expected - set(table)), sorted(set(table) - expected)
+def _check_keys(table: Mapping[str, Any], where: str, needed: Iterable[str], allowed: Iterable[str] = ()) -> None:
+    needed = set(needed)
+    missing, extra = sorted(needed - set(table)), sorted(set(table) - needed - set(allowed))
     if missing:
         raise ValueError(f"{where} lacks {', '.join(map(repr, missing))}")
     if extra:

@@ -65,7 +65,7 @@ def test_a_level_the_machine_lacks() -> None:
 
 
 def test_an_unknown_price() -> None:
-    unknown = Price(ns=None, formula="", source="")
+    unknown = Price(ns=None)
     machine = replace(MACHINE, dram=replace(MACHINE.dram, rmw_streaming=unknown))
     assert total_ns(one("rmw", "streaming", "dram"), machine) is None
     assert total_ns(one("rmw", "dependent", "dram"), machine) == 86.4

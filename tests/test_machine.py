@@ -16,10 +16,12 @@ from folio_perf.machine import (
     DEFAULT_MACHINE,
     MAX_CACHE_LEVELS,
     PRICE_NAMES,
+    TRANSFER_TIERS,
     CacheLevel,
     Machine,
     Price,
     Prices,
+    Transfers,
     load_machine,
     machine_names,
 )
@@ -42,7 +44,9 @@ def evaluate(formula: str) -> float:
 
 def all_prices(machine: Machine) -> list[tuple[str, Price]]:
     groups = [(level.name, level.prices) for level in machine.levels] + [("dram", machine.dram)]
-    return [(f"{name}.{key}", getattr(prices, key)) for name, prices in groups for key in PRICE_NAMES]
+    prices = [(f"{name}.{key}", getattr(prices, key)) for name, prices in groups for key in PRICE_NAMES]
+    tiers = [(f"transfer.{tier}", getattr(machine.transfers, tier)) for tier in TRANSFER_TIERS]
+    return [*prices, *tiers, ("code.hook_call", machine.hook_call)]
 
 
 def test_default_machine() -> None:
@@ -61,22 +65,38 @@ def test_default_machine() -> None:
 @pytest.mark.parametrize("name", machine_names())
 def test_every_price_follows_from_its_source(name: str) -> None:
     for where, price in all_prices(load_machine(name)):
-        assert price.ns is not None, where
-        assert price.ns == pytest.approx(evaluate(price.formula), rel=0.005), where
-        assert re.search(r"https?://", price.source), where
+        if price.kind == "unknown":
+            assert price == Price(ns=None), where
+        elif price.kind == "measured":
+            assert price.spread_ns is not None, where
+            assert re.search(r"\b20[0-9]{2}-[0-9]{2}-[0-9]{2}\b", price.source), where
+        else:
+            assert price.ns == pytest.approx(evaluate(price.formula), rel=0.005), where
+            assert re.search(r"https?://", price.source), where
+
+
+def test_the_default_machine_lacks_no_price_of_an_access() -> None:
+    unknown = [where for where, price in all_prices(load_machine(DEFAULT_MACHINE)) if price.ns is None]
+    assert [where for where in unknown if not where.startswith(("transfer.", "code."))] == []
+
+
+def known(*prices: Price) -> list[float]:
+    return [price.ns for price in prices if price.ns is not None]
 
 
 @pytest.mark.parametrize("name", machine_names())
 def test_prices_grow_outwards(name: str) -> None:
     machine = load_machine(name)
+    everywhere = [level.prices for level in machine.levels] + [machine.dram]
     for key in PRICE_NAMES:
-        prices = [getattr(level.prices, key).ns for level in machine.levels] + [getattr(machine.dram, key).ns]
+        prices = known(*(getattr(each, key) for each in everywhere))
         assert prices == sorted(prices), key
-    for _, prices_of_level in [(level.name, level.prices) for level in machine.levels] + [("dram", machine.dram)]:
+    for each in everywhere:
         for access in ("load", "store", "rmw"):
-            assert (
-                getattr(prices_of_level, f"{access}_streaming").ns <= getattr(prices_of_level, f"{access}_dependent").ns
-            )
+            pair = known(getattr(each, f"{access}_streaming"), getattr(each, f"{access}_dependent"))
+            assert pair == sorted(pair), access
+    tiers = known(*(getattr(machine.transfers, tier) for tier in TRANSFER_TIERS))
+    assert tiers == sorted(tiers)
 
 
 def test_limit_is_that_of_the_engine() -> None:
@@ -122,6 +142,16 @@ def test_own_machine_file(tmp_path: Path) -> None:
         ("{ ns = 1.6,", '{ ns = "fast",', "ns 'fast' must be a number"),
         ("{ ns = 1.6,", "{ ns = true,", "ns True must be a number"),
         ("{ ns = 1.6,", "{ cost = 1.6,", "l1.load_dependent lacks 'ns'"),
+        ("{ ns = 1.6,", "{ ns = 1.6, spread_ns = 0.1,", "l1.load_dependent has 'spread_ns', which means nothing"),
+        (
+            'formula = "4 / 2.5"',
+            'method = "chase", spread_ns = -1.0',
+            "spread_ns -1.0 must be a number of ns, 0 or more",
+        ),
+        ('formula = "4 / 2.5"', 'method = ""', "method '' must be a non-empty string"),
+        ("\n[transfer]", "\n[transfer]\nplanet = { ns = 1.0 }", "transfer has 'planet', which means nothing here"),
+        ("\n[transfer]", "\n[transfer]\nsocket = { ns = 1.0 }", "transfer.socket lacks 'formula', 'source'"),
+        ("\n[transfer]", "\n[code]\nhook_call = 3\n[transfer]", "code.hook_call must be a table, not 3"),
         ('source = ["mlc"]', 'source = ["folklore"]', "dram.load_dependent: there is no .source.folklore."),
         ('source = ["mlc"]', "source = []", "dram.load_dependent: source .. must be a list"),
         ("load_dependent = {", "load_late = {", "level l1 lacks 'load_dependent'"),
@@ -152,7 +182,36 @@ def test_unknown_price(tmp_path: Path) -> None:
     line = next(line for line in text.splitlines() if line.startswith("rmw_streaming") and "12.0" in line)
     path = tmp_path / "partial.toml"
     path.write_text(text.replace(line, 'rmw_streaming = { ns = "unknown" }'))
-    assert load_machine(path).dram.rmw_streaming == Price(ns=None, formula="", source="")
+    assert load_machine(path).dram.rmw_streaming == Price(ns=None)
+
+
+def test_measured_price(tmp_path: Path) -> None:
+    text = (SHIPPED / f"{DEFAULT_MACHINE}.toml").read_text()
+    source = '[source.here]\ntitle = "this test"\ndate = "2026-11-25"\n'
+    price = '{ ns = 3.5, spread_ns = 0.2, method = "chain of calls", source = ["here"] }'
+    path = tmp_path / "measured.toml"
+    path.write_text(f"{text}\n{source}\n[code]\nhook_call = {price}\n")
+    machine = load_machine(path)
+    assert machine.hook_call == Price(ns=3.5, spread_ns=0.2, method="chain of calls", source="this test, 2026-11-25")
+    assert machine.hook_call.kind == "measured"
+    assert machine.transfers.ccx.kind == "published"
+    assert machine.transfers.socket.kind == "unknown"
+
+
+def test_a_machine_without_transfers() -> None:
+    machine = load_machine(DEFAULT_MACHINE)
+    bare = Machine(name="m", description="d", line_bytes=64, levels=machine.levels, dram=machine.dram)
+    assert bare.transfers == Transfers()
+    assert [getattr(bare.transfers, tier).ns for tier in TRANSFER_TIERS] == [None] * len(TRANSFER_TIERS)
+
+
+def test_a_price_is_published_or_measured() -> None:
+    with pytest.raises(ValueError, match="must have a formula .published. or a method .measured."):
+        Price(ns=2.0, formula="2", method="guess", source="test")
+    with pytest.raises(ValueError, match="must have a formula"):
+        Price(ns=2.0, source="test")
+    with pytest.raises(ValueError, match="belongs to a measured price"):
+        Price(ns=2.0, formula="2", source="test", spread_ns=0.1)
 
 
 def test_a_price_needs_a_source() -> None:
