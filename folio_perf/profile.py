@@ -179,6 +179,8 @@ _VERSION = re.compile(r"([0-9])\.(0|[1-9][0-9]?)", re.ASCII)
 _CHANGES: tuple[tuple[int, str, bool, str], ...] = (
     (519, "anon_exclusive", True, "PG_anon_exclusive entered with v5.19"),
     (601, "deferred_split_relock", False, "deferred_split_huge_page looks before it locks in 6.1"),
+    (602, "deferred_split_relock", True, "deferred_split_folio locks before it looks, read in 6.2"),
+    (603, "deferred_split_relock", False, "deferred_split_folio looks before it locks, read in 6.5"),
     (606, "batch_file_fault", True, "folio_add_file_rmap_range, 'mm: batch PTE mappings' (v6.6)"),
     (606, "batch_file_fault_refs", True, "filemap_map_folio_range (v6.6)"),
     (606, "lookup_ref_donated", False, "filemap_map_folio_range takes references of its own (v6.6)"),

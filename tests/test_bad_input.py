@@ -61,7 +61,7 @@ SHOW = ("show", "fork")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((*COMPARE, "--schemes", "page_count"), ("'page_count'", "page_mapcount, large_mapcount")),
+        ((*COMPARE, "--schemes", "page_count"), ("'page_count'", "page_mapcount, zero_one_two_many")),
         ((*COMPARE, "--schemes", ""), ("--schemes", "no scheme named ''")),
         ((*COMPARE, "--schemes", "page_mapcount,,"), ("--schemes", "no scheme named ''")),
         ((*COMPARE, "--schemes", "page_mapcount:recount=eager"), ("no option 'recount'", "takes none")),

@@ -1223,8 +1223,8 @@ def test_answers_must_fit() -> None:
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="no twin of scheme 'mm_owner'"):
-        replay([], [], "mm_owner", "7.0")
+    with pytest.raises(ValueError, match="no twin of scheme 'mapcount'"):
+        replay([], [], "mapcount", "7.0")
     with pytest.raises(ValueError, match="must read MAJOR"):
         replay([], [], "page_mapcount", "six")
     with pytest.raises(ValueError, match="nr is -1"):

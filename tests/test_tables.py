@@ -154,7 +154,12 @@ PMD_ONLY = {"pmd1", "pmd2", "split"}
 RMW_TABLE: dict[str, Callable[[int], tuple[int, ...]]] = {
     "page_mapcount@5.17": lambda n: (3 * n, 3 * n, n + 2, n + 2, 2 * n, 3 * n, 2 * n, 2 * n, n + 3),
     "page_mapcount@6.1": lambda n: (3 * n, 3 * n, n + 2, n + 2, 2 * n, 2 * n + 1, 3 * n, 2 * n, n + 3),
+    "nr_pages_mapped@6.2": lambda n: (3 * n, 2 * n, 3, 2, 3 * n, 4 * n, 3 * n, 2 * n, 2 * n + 3),
+    "nr_pages_mapped@6.8": lambda n: (2 * n + 1, n + 1, 3, 2, 3 * n, 3 * n + 1, 3 * n, 2 * n, 2 * n + 3),
     "large_mapcount@6.12": lambda n: (n + 3, n + 2, 4, 3, n + 3, n + 3, 2 * n + 2, n + 2, n + 6),
+    "mm_owner@7.0": lambda n: (n + 3, n + 2, 4, 3, n + 3, n + 3, 2 * n + 2, n + 2, n + 6),
+    "no_page_mapcount@7.0": lambda n: (2, 2, 3, 3, 2, 2, n + 2, 2, 4),
+    "total_mapped_pages@7.0": lambda n: (2, 2, 2, 2, 2, 2, n + 2, 2, 3),
     # Below Many: one state step and one reference per VMA; PageAnonExclusive is cleared at the first fork since v5.19.
     "zero_one_two_many@5.17": lambda n: (2, 2, 2, 2, 2, 2, 2, 2, 0),
     "zero_one_two_many@6.12": lambda n: (2, 2, 2, 2, 2, 2, n + 2, 2, 0),
@@ -240,6 +245,15 @@ LINES: dict[str, dict[str, Callable[[int], tuple[int, int]]]] = {
         "forkb": lambda n: (0, n),
         "split": lambda n: (0, n),
     },
+    "nr_pages_mapped@6.8": {
+        "fmap1": lambda n: (0, n),
+        "funmap": lambda n: (0, n),
+        "pmd1": lambda n: (0, 2),
+        "pmd2": lambda n: (0, 2),
+        "forka": lambda n: (0, n),
+        "forkb": lambda n: (0, n),
+        "split": lambda n: (0, n),
+    },
     "large_mapcount@6.12": {
         "fmap1": lambda n: (0, n),
         "funmap": lambda n: (0, n),
@@ -247,6 +261,34 @@ LINES: dict[str, dict[str, Callable[[int], tuple[int, int]]]] = {
         "pmd2": lambda n: (0, 2),
         "forka": lambda n: (0, n),
         "forkb": lambda n: (0, n),
+        "split": lambda n: (0, n),
+    },
+    "mm_owner@7.0": {
+        "fmap1": lambda n: (0, n),
+        "funmap": lambda n: (0, n),
+        "pmd1": lambda n: (0, 2),
+        "pmd2": lambda n: (0, 2),
+        "forka": lambda n: (0, n),
+        "forkb": lambda n: (0, n),
+        "split": lambda n: (0, n),
+    },
+    # Head and first tail are written; PageAnonExclusive makes the first fork write every page, a later one read it.
+    "no_page_mapcount@7.0": {
+        "fmap1": lambda n: (0, 2),
+        "funmap": lambda n: (0, 2),
+        "pmd1": lambda n: (0, 2),
+        "pmd2": lambda n: (0, 2),
+        "forka": lambda n: (0, n),
+        "forkb": lambda n: (n - 2, 2),
+        "split": lambda n: (0, n),
+    },
+    "total_mapped_pages@7.0": {
+        "fmap1": lambda n: (0, 2),
+        "funmap": lambda n: (0, 2),
+        "pmd1": lambda n: (0, 2),
+        "pmd2": lambda n: (0, 2),
+        "forka": lambda n: (0, n),
+        "forkb": lambda n: (n - 2, 2),
         "split": lambda n: (0, n),
     },
     "zero_one_two_many@5.17": {
@@ -282,7 +324,16 @@ def test_lines_of_whole_folio_events(scheme: str, column: str, n: int) -> None:
 
 @pytest.mark.parametrize("n", list(SIZES))
 @pytest.mark.parametrize(
-    ("scheme", "lines"), [("page_mapcount@6.1", None), ("large_mapcount@6.12", 2), ("zero_one_two_many@7.0", 1)]
+    ("scheme", "lines"),
+    [
+        ("page_mapcount@6.1", None),
+        ("nr_pages_mapped@6.8", None),
+        ("large_mapcount@6.12", 2),
+        ("mm_owner@7.0", 2),
+        ("no_page_mapcount@7.0", 2),
+        ("total_mapped_pages@7.0", 2),
+        ("zero_one_two_many@7.0", 1),
+    ],
 )
 def test_total_mapcount_reads_n_lines_two_lines_one_line(scheme: str, lines: int | None, n: int) -> None:
     geometry = geometry_of(n)

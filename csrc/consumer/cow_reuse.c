@@ -37,13 +37,18 @@ static bool only_reference(struct fperf_sim *sim, const struct fperf_query *quer
 /* __wp_can_reuse_large_anon_folio(), v6.15+. */
 static bool large_is_mine(struct fperf_sim *sim, const struct fperf_query *query)
 {
-	int64_t total, refs;
+	int64_t total, refs, mapcount;
 
 	/* With one mapping left it is better to copy and free the rest. */
 	if (fperf_ask(sim, FPERF_ASK_TOTAL_MAPCOUNT, query, &total) == FPERF_COUNT && total <= 1)
 		return false;
-	if (fperf_ask(sim, FPERF_ASK_SHARED, query, NULL) != FPERF_NO)
+	if (!sim->scheme->exclusive_is_certain) {
+		/* An estimate must not decide who sees whose writes; the page's own count may. */
+		if (fperf_ask(sim, FPERF_ASK_PAGE_MAPCOUNT, query, &mapcount) != FPERF_COUNT || mapcount != 1)
+			return false;
+	} else if (fperf_ask(sim, FPERF_ASK_SHARED, query, NULL) != FPERF_NO) {
 		return false;
+	}
 	fperf_ask(sim, FPERF_ASK_MAPPING_REFS, query, &refs);
 	return fperf_folio_load_refs(sim, query->folio) == refs;
 }

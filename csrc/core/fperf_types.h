@@ -112,6 +112,7 @@ enum fperf_cause {
 	X(TOTAL_MAPPED_PAGES, total_mapped_pages, PAGE)		\
 	X(PINCOUNT,	pincount,		PAGE)		\
 	X(MM_ID,	mm_id,			PAGE)		\
+	X(MM_ID_MAPCOUNT, mm_id_mapcount,	PAGE)		\
 	X(MM_ID_LOCK,	mm_id_lock,		PAGE)		\
 	X(FOLIO_STATE,	folio_state,		PAGE)		\
 	X(FOLIO_NR_PAGES, folio_nr_pages,	PAGE)		\

@@ -12,8 +12,12 @@
 
 #define FPERF_SCHEMES(X)	\
 	X(page_mapcount)	\
+	X(zero_one_two_many)	\
+	X(nr_pages_mapped)	\
 	X(large_mapcount)	\
-	X(zero_one_two_many)
+	X(mm_owner)		\
+	X(no_page_mapcount)	\
+	X(total_mapped_pages)
 
 #if defined(FPERF_FN)
 
@@ -65,6 +69,13 @@ static inline void fperf_drop_refs(struct fperf_sim *sim, const struct fperf_run
 		fperf_add32(&sim->door, FPERF_FIELD_REFCOUNT, refcount, -(int32_t)nr);
 	else
 		fperf_add32_times(&sim->door, FPERF_FIELD_REFCOUNT, refcount, -1, nr);
+}
+
+/* A PMD mapping of an anonymous folio becomes nr mappings: its reference becomes the last PTE's. */
+static inline void fperf_split_refs(struct fperf_sim *sim, const struct fperf_run *run)
+{
+	fperf_note_mapping_refs(sim, run->folio, (int32_t)run->nr - 1);
+	fperf_add32(&sim->door, FPERF_FIELD_REFCOUNT, &fperf_head(sim, run->folio)->refcount, (int32_t)run->nr - 1);
 }
 
 /* A folio of one page: one count, one reference per mapping, in every design that counts mappings. */

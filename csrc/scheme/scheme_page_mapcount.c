@@ -146,9 +146,7 @@ static void split_pmd(struct fperf_sim *sim, const struct fperf_run *run)
 	int32_t *const compound = compound_mapcount(sim, run->folio);
 	int32_t *const pages = mapcount(sim, run);
 
-	/* The PMD's reference becomes the last PTE's. */
-	fperf_note_mapping_refs(sim, run->folio, (int32_t)run->nr - 1);
-	fperf_add32(door, FPERF_FIELD_REFCOUNT, &fperf_head(sim, run->folio)->refcount, (int32_t)run->nr - 1);
+	fperf_split_refs(sim, run);
 	fperf_run_inc(door, FPERF_FIELD_MAPCOUNT, pages, run->nr);
 	/* The flag is set before the compound count drops, so that "mapped?" never says no in between. */
 	if ((int32_t)fperf_load32(door, FPERF_FIELD_COMPOUND_MAPCOUNT, compound) > 0 &&

@@ -268,6 +268,7 @@ static enum fperf_answer answer(struct fperf_sim *sim, enum fperf_question quest
 
 const struct fperf_scheme_ops FPERF_SCHEME(zero_one_two_many) = {
 	.name = "zero_one_two_many",
+	.exclusive_is_certain = true,
 	.counts_vmas = true,
 	.folio_init = folio_init,
 	.folio_free = folio_free,

@@ -554,12 +554,15 @@ static bool test_write_to_a_shared_large_folio_copies(void)
 	 *                    page  0 1 2 3
 	 *                    P0    x x x x    writes 0
 	 *                    P1    . x x x    wrote 0 before
-	 * page_mapcount looks at page 0 alone and finds it mapped once: reuse. The others see the whole folio: copy. */
+	 * Designs that estimate who shares a folio look at the page alone and find it mapped once: reuse. The others see
+	 * the whole folio: copy. */
 	struct fperf_config config = small_machine();
 
 	config.anon_orders_always = ORDER_2;
 	for (config.scheme = 0; config.scheme < nr_schemes(); config.scheme++) {
-		const bool per_page = config.scheme == scheme_number("page_mapcount");
+		const bool per_page = config.scheme == scheme_number("page_mapcount") ||
+				      config.scheme == scheme_number("nr_pages_mapped") ||
+				      config.scheme == scheme_number("large_mapcount");
 		struct fperf_sim *sim;
 		uint64_t folio;
 

@@ -3,8 +3,8 @@
 
 ``base``
     The log of rmap calls, the common part of all scheme twins, and ``replay``.
-``page_mapcount``, ``large_mapcount``, ``zero_one_two_many``, ``anon_exclusive``
-    One mapcount scheme (or per-page component) each.
+``page_mapcount``, ``large_mapcount`` ...; ``anon_exclusive``, ``owner_slots``
+    One mapcount scheme (or component of several) each.
 ``cache``
     A set-associative LRU hierarchy.
 ``mm``
@@ -20,7 +20,11 @@ from . import (
     cache,
     large_mapcount,
     mm,
+    mm_owner,
+    no_page_mapcount,
+    nr_pages_mapped,
     page_mapcount,
+    total_mapped_pages,
     zero_one_two_many,
 )
 
@@ -30,6 +34,10 @@ __all__ = [
     "cache",
     "large_mapcount",
     "mm",
+    "mm_owner",
+    "no_page_mapcount",
+    "nr_pages_mapped",
     "page_mapcount",
+    "total_mapped_pages",
     "zero_one_two_many",
 ]

@@ -40,6 +40,7 @@ RMW_FIELDS = (
     "entire_mapcount",
     "large_mapcount",
     "nr_pages_mapped",
+    "mm_id_lock",
     "split_queue_lock",
     "pincount",
 )
@@ -277,6 +278,10 @@ class PageImage:
     def put_s32(self, offset: int, value: int) -> None:
         self.values[offset : offset + 4] = value.to_bytes(4, sys.byteorder, signed=True)
         self.mask[offset : offset + 4] = b"\xff\xff\xff\xff"
+
+    def put_u64(self, offset: int, value: int) -> None:
+        self.values[offset : offset + 8] = value.to_bytes(8, sys.byteorder)
+        self.mask[offset : offset + 8] = b"\xff" * 8
 
     def put_flag(self, bit: int, value: bool) -> None:
         flags = int.from_bytes(self.values[FLAGS_OFFSET : FLAGS_OFFSET + 8], sys.byteorder)

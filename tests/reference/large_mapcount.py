@@ -61,7 +61,7 @@ class LargeMapcount(SchemeTwin[LargeMapcountFolio]):
             for i in self.op.pages:
                 folio.mapcount[i] = 1
             if folio.large:
-                folio.total = self.op.nr
+                self.new_total(folio, self.op.nr)
                 folio.nr_mapped = self.op.nr
         else:
             self._add_ptes(folio, self.op.calls())
@@ -87,14 +87,23 @@ class LargeMapcount(SchemeTwin[LargeMapcountFolio]):
                 if first_mapped:
                     folio.nr_mapped += first_mapped
                     self.count("nr_pages_mapped")
-                folio.total += len(call)
-                self.count("large_mapcount")
+                self.add_total(folio, len(call))
+
+    def add_total(self, folio: LargeMapcountFolio, nr: int) -> None:
+        folio.total += nr
+        self.count("large_mapcount")
+
+    def sub_total(self, folio: LargeMapcountFolio, nr: int) -> None:
+        folio.total -= nr
+        self.count("large_mapcount")
+
+    def new_total(self, folio: LargeMapcountFolio, nr: int) -> None:
+        folio.total = nr
 
     def unmap_run(self, folio: LargeMapcountFolio) -> None:
         for call in self.op.calls():
             if folio.large:
-                folio.total -= len(call)
-                self.count("large_mapcount")
+                self.sub_total(folio, len(call))
             last_unmapped = 0
             for i in call:
                 if folio.mapcount[i] < 1:
@@ -115,15 +124,14 @@ class LargeMapcount(SchemeTwin[LargeMapcountFolio]):
         if self.op.new:
             folio.entire = 1
             folio.nr_mapped = ENTIRELY_MAPPED
-            folio.total = 1
+            self.new_total(folio, 1)
         else:
             folio.entire += 1
             self.count("entire_mapcount")
             if folio.entire == 1:
                 folio.nr_mapped += ENTIRELY_MAPPED
                 self.count("nr_pages_mapped")
-            folio.total += 1
-            self.count("large_mapcount")
+            self.add_total(folio, 1)
         self.take_refs(folio, 1)
 
     def unmap_pmd(self, folio: LargeMapcountFolio) -> None:
@@ -136,8 +144,7 @@ class LargeMapcount(SchemeTwin[LargeMapcountFolio]):
     def _drop_entire(self, folio: LargeMapcountFolio) -> None:
         if folio.entire < 1:
             raise TwinError("no PMD maps the folio")
-        folio.total -= 1
-        self.count("large_mapcount")
+        self.sub_total(folio, 1)
         folio.entire -= 1
         self.count("entire_mapcount")
         if folio.entire == 0:
