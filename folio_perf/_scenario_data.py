@@ -57,6 +57,7 @@ class Op(enum.IntEnum):
     UNSPLICE = 19
     MLOCK = 20
     MUNLOCK = 21
+    MAYBE_PINNED = 22
 
 
 class EventFlag(enum.IntFlag):

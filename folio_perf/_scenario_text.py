@@ -640,6 +640,7 @@ _VERBS: dict[str, tuple[str, Callable[[_Assembler, _Words], str | None], str]] =
     "total_mapcount": ("P R OFF N", _on_range(Op.TOTAL_MAPCOUNT), ""),
     "folio_referenced": ("P R OFF N", _on_range(Op.FOLIO_REFERENCED), ""),
     "try_to_unmap": ("P R OFF N", _on_range(Op.TRY_TO_UNMAP), ""),
+    "maybe_pinned": ("P R OFF N", _on_range(Op.MAYBE_PINNED), ""),
     "smaps": ("P", _Assembler.smaps, ""),
     "note": ("TEXT", _Assembler.note, ""),
     "mlock": ("P R OFF N", _on_range(Op.MLOCK), ""),

@@ -136,6 +136,7 @@ SCHEMES = (
                 ),
                 "period": ("16", "4", "64", "256"),
                 "race": ("safe", "naive"),
+                "pins": ("bias", "exact"),
             }
         ),
         reconstructed=True,

@@ -36,6 +36,7 @@ _TRUTH_TOTALS: Final = (
     "false_shared",
     "false_exclusive",
     "false_mapped",
+    "false_pinned",
     "stale_many",
     "leaked_pages",
     "leaked_pages_peak",

@@ -73,6 +73,7 @@ def new_simulation(
         "recount": engine.names("recounts").index(scheme.recount),
         "recount_period": int(scheme.period) if scheme.recount == "threshold" else 0,
         "recount_naive": int(scheme.race == "naive"),
+        "pins_exact": int(scheme.pins == "exact"),
         "walk_order_seed": walk_order_seed,
         "truth": int(truth),
         "strict": int(scenario.strict),

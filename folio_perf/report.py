@@ -173,6 +173,7 @@ _TOTALS: Final[Mapping[str, str]] = {
     "false_shared": "falsely 'shared'",
     "false_exclusive": "falsely 'not shared'",
     "false_mapped": "falsely 'mapped'",
+    "false_pinned": "falsely 'maybe pinned'",
     "stale_many": "answers lost to Many",
     "leaked_pages": "pages leaked at the end",
     "leaked_pages_peak": "pages leaked, peak",

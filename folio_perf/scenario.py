@@ -263,6 +263,10 @@ class ScenarioBuilder:
         """Unmap each folio mapped in the range everywhere, as reclaim does."""
         return self._add("try_to_unmap", process, region, offset, nr)
 
+    def maybe_pinned(self, process: str, region: str, offset: int, nr: int) -> ScenarioBuilder:
+        """Ask of each folio mapped in the range whether a device may hold it (page_maybe_dma_pinned)."""
+        return self._add("maybe_pinned", process, region, offset, nr)
+
     def smaps(self, process: str) -> ScenarioBuilder:
         """Read /proc/PID/smaps."""
         return self._add("smaps", process)

@@ -49,6 +49,9 @@ class SchemeSpec:
     race : {"safe", "naive"}
         ``safe``: a recount marks the folio busy and gives up if somebody maps or unmaps meanwhile; ``naive``: it walks
         and stores, and can miss a mapper.
+    pins : {"bias", "exact"}
+        ``bias``: a pin of a small folio is 1024 references, as the kernel has it; ``exact``: pins are counted in the
+        bits that the count leaves free (J. Hubbard), so neither with ``threshold`` nor with ``anon_exact``.
     kernel : str or None
         One of `folio_perf.profile.profile_names`; None leaves the choice to the comparison.
 
@@ -63,6 +66,7 @@ class SchemeSpec:
     recount: str = "lazy"
     period: str = "16"
     race: str = "safe"
+    pins: str = "bias"
     kernel: str | None = None
 
     def __post_init__(self) -> None:
@@ -74,6 +78,8 @@ class SchemeSpec:
                 raise ValueError(f"{option}={value} is not one of {', '.join(_OPTIONS[option])}")
             if value not in allowed:
                 raise ValueError(f"scheme {self.name} has no option {option!r}; {_describe_options(info)}")
+        if self.pins == "exact" and self.recount in ("threshold", "anon_exact"):
+            raise ValueError(f"pins=exact leaves no bits for recount={self.recount}")
         if self.kernel is not None and not is_kernel(self.kernel):
             known = f"there are {', '.join(profile_names())}, and versions from 5.10 to 7.3"
             raise ValueError(f"no kernel named {self.kernel!r}; {known}")

@@ -31,7 +31,8 @@ POLICIES = [
     for presence in engine.names("presences")
     for recount in engine.names("recounts")
 ]
-SPECS = [*(name for name in engine.names("schemes") if name != "zero_one_two_many"), *POLICIES]
+PINS = ["zero_one_two_many:pins=exact", "zero_one_two_many:recount=eager,pins=exact"]
+SPECS = [*(name for name in engine.names("schemes") if name != "zero_one_two_many"), *POLICIES, *PINS]
 OWNERS = ("mm_owner", "no_page_mapcount", "total_mapped_pages")
 FIELDS, CAUSES = engine.names("fields"), engine.names("causes")
 RMW = 2
@@ -108,7 +109,7 @@ def test_twins_agree_in_every_byte_and_every_atomic(spec: str) -> None:
         simulation = here.simulation("count", log_rmap=True)
         simulation.run(here.scenario.events)
         pages = simulation.struct_pages()
-        params = Params(recount=Recount[here.spec.recount.upper()])
+        params = Params(recount=Recount[here.spec.recount.upper()], pins_exact=here.spec.pins == "exact")
         twin = replay(simulation.rmap_log(), simulation.answers(), here.spec.name, here.kernel.version, params)
         values, mask = twin.pages_bytes(len(pages))
         assert np.array_equal(pages & mask, values), here

@@ -121,6 +121,7 @@ A, B = (0x100000000000 >> 12) + 3, (0x100000000000 + (1 << 32)) >> 12
         ("total_mapcount P0 A 0 1", event(Op.TOTAL_MAPCOUNT, vpn=A, nr=1)),
         ("folio_referenced P0 A 0 1", event(Op.FOLIO_REFERENCED, vpn=A, nr=1)),
         ("try_to_unmap P0 A 0 1", event(Op.TRY_TO_UNMAP, vpn=A, nr=1)),
+        ("maybe_pinned P0 A 0 1", event(Op.MAYBE_PINNED, vpn=A, nr=1)),
         ("smaps P0", event(Op.SMAPS)),
     ],
 )
@@ -679,6 +680,7 @@ def test_builder_has_every_verb() -> None:
     builder.madv("P0", "A", 0, 1, "DONTNEED").prot("P0", "A", 0, 1, "r").remap("P0", "A", 0, 1, "A", 7)
     builder.unmap("P0", "A", 0, 1).truncobj("F", 4).dropobj("F").readobj("F").readobj("F", readahead=True)
     builder.total_mapcount("P0", "A", 0, 1).folio_referenced("P0", "A", 0, 1).try_to_unmap("P0", "A", 0, 1).smaps("P0")
+    builder.maybe_pinned("P0", "A", 0, 1)
     builder.note("any text").mlock("P0", "A", 0, 1).munlock("P0", "A", 0, 1).pin("P0", "A", 0, 1).unpin("P0")
     builder.splice("P0", "A", 0, 1).unsplice("P0").ksm().splitdbg("P0", "A", 0, 1).splitdbg("P0", "A", 0, 1, 3)
     builder.swapon().swapoff()
@@ -754,7 +756,7 @@ def test_place_of_an_event() -> None:
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        ({"op": 99}, "event 1: op 99 must be below 22"),
+        ({"op": 99}, "event 1: op 99 must be below 23"),
         ({"cpu": 256}, "event 1: cpu 256 must be below 256"),
         ({"process": 1}, "event 1: process 1 must be below 1"),
         ({"flags": 1 << 7}, "event 1: flags 128 has a bit that means nothing"),

@@ -13,6 +13,7 @@
 #define fperf_consumer_table FPERF_FN(fperf_consumer_table)
 #define fperf_write_fault FPERF_FN(fperf_write_fault)
 #define fperf_ask_total_mapcount FPERF_FN(fperf_ask_total_mapcount)
+#define fperf_ask_maybe_pinned FPERF_FN(fperf_ask_maybe_pinned)
 #define fperf_folio_referenced FPERF_FN(fperf_folio_referenced)
 #define fperf_try_to_unmap FPERF_FN(fperf_try_to_unmap)
 #define fperf_smaps FPERF_FN(fperf_smaps)
@@ -30,6 +31,9 @@ int fperf_write_fault(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn
 
 /* total_mapcount.c: asks total_mapcount; walks where the scheme does not know. */
 int fperf_ask_total_mapcount(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHECK;
+
+/* maybe_pinned.c: asks whether a device may hold the folio; the truth counts false alarms. */
+int fperf_ask_maybe_pinned(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHECK;
 
 /* folio_referenced.c: reclaim's scan. Asks mapped, then total_mapcount as the budget that ends the walk. */
 int fperf_folio_referenced(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHECK;

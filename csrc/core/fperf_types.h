@@ -36,7 +36,8 @@
 	X(SPLICE,	splice)					\
 	X(UNSPLICE,	unsplice)				\
 	X(MLOCK,	mlock)					\
-	X(MUNLOCK,	munlock)
+	X(MUNLOCK,	munlock)				\
+	X(MAYBE_PINNED,	maybe_pinned)
 
 enum fperf_op {
 #define X(NAME, name) FPERF_OP_##NAME,
@@ -66,7 +67,8 @@ enum fperf_op {
 	X(TRY_TO_UNMAP,	try_to_unmap)				\
 	X(SMAPS,	smaps)					\
 	X(GUP,		gup)					\
-	X(MLOCK,	mlock)
+	X(MLOCK,	mlock)				\
+	X(MAYBE_PINNED,	maybe_pinned)
 
 enum fperf_event_kind {
 #define X(NAME, name) FPERF_EV_##NAME,
@@ -230,7 +232,7 @@ enum {
  *   truncate         what(object + 1) nr(new size)
  *   read_object      what(object + 1): every page becomes resident
  *   drop_object      what(object + 1): clean, unmapped page cache goes
- *   total_mapcount, folio_referenced, try_to_unmap   process vpn nr: once per folio mapped in the range
+ *   total_mapcount, folio_referenced, try_to_unmap, maybe_pinned   process vpn nr: once per folio mapped in the range
  *   smaps            process
  *   pin, splice      process vpn nr: long-term pins of a ring; plain references of a pipe
  *   unpin, unsplice  process
@@ -341,6 +343,7 @@ struct fperf_totals {
 	uint64_t
 		false_exclusive; /* "not shared" while two or more mms map it; 0 but in designs that look at one page */
 	uint64_t false_mapped; /* "mapped" answered or assumed of an unmapped folio */
+	uint64_t false_pinned; /* "maybe pinned" answered of a folio without a pin */
 	uint64_t stale_many; /* answers lost to Many while fewer than three VMAs map the folio */
 	uint64_t leaked_pages; /* pages of unmapped folios that stale counts keep allocated, now */
 	uint64_t leaked_pages_peak;

@@ -67,7 +67,9 @@ static int check_config(const struct fperf_config *c)
 	if (c->scheme >= NR_SCHEMES)
 		return FPERF_ERR(SCHEME);
 	if (c->backend >= FPERF_NR_BACKENDS || c->presence >= FPERF_NR_PRESENCES || c->recount >= FPERF_NR_RECOUNTS ||
-	    !flag(c->recount_naive) || (c->recount == FPERF_RECOUNT_THRESHOLD) != !!c->recount_period ||
+	    !flag(c->recount_naive) || !flag(c->pins_exact) ||
+	    (c->pins_exact && (c->recount == FPERF_RECOUNT_THRESHOLD || c->recount == FPERF_RECOUNT_ANON_EXACT)) ||
+	    (c->recount == FPERF_RECOUNT_THRESHOLD) != !!c->recount_period ||
 	    c->recount_period >= 1u << 28 || !flag(c->truth) || !flag(c->strict) || !flag(c->log_rmap) ||
 	    !flag(c->trace_accesses))
 		return FPERF_ERR(CONFIG);
@@ -318,6 +320,16 @@ static int folio_at(const struct fperf_sim *sim, uint64_t pfn, uint64_t *folio)
 		return FPERF_ERR(ARGUMENT);
 	*folio = backend_of(sim)->head(sim, pfn);
 	return sim->folios[*folio].live ? 0 : FPERF_ERR(ARGUMENT);
+}
+
+int fperf_sim_preset_refs(struct fperf_sim *sim, uint64_t pfn, int32_t refs)
+{
+	uint64_t folio;
+	const int err = folio_at(sim, pfn, &folio);
+
+	if (!err)
+		sim->mem.pages[folio].refcount = refs;
+	return err;
 }
 
 static int32_t pins_of(const struct fperf_sim *sim, uint64_t folio)

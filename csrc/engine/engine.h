@@ -35,6 +35,11 @@ int fperf_sim_run(struct fperf_sim *sim, const struct fperf_event *events, size_
 		  size_t *done) FPERF_MUST_CHECK;
 
 /*
+ * Set the reference count of a live folio's head, so that the last steps of a run nobody can afford are run from there. The
+ * ledger does not know of it.
+ */
+int fperf_sim_preset_refs(struct fperf_sim *sim, uint64_t pfn, int32_t refs) FPERF_MUST_CHECK;
+/*
  * Arm an event (a touch, or MADV_DONTNEED: what may change entries while a walk holds the tree) to run in the middle of
  * the next recount, after `visits` VMAs of its walk.
  */

@@ -242,6 +242,7 @@ static int run_one(struct fperf_sim *sim, const struct fperf_event *e)
 	case FPERF_OP_TOTAL_MAPCOUNT:
 	case FPERF_OP_FOLIO_REFERENCED:
 	case FPERF_OP_TRY_TO_UNMAP:
+	case FPERF_OP_MAYBE_PINNED:
 		return run_consumer(sim, mm, e);
 	case FPERF_NR_OPS:
 		break;

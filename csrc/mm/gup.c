@@ -18,10 +18,17 @@ static int32_t *pincount(struct fperf_sim *sim, uint64_t folio)
 	return fperf_page_s32(fperf_pfn_page(&sim->mem, folio + 1), sim->pincount_at);
 }
 
+/* A design that counts all pins itself, small folios' too. */
+static bool scheme_counts_pins(const struct fperf_sim *sim)
+{
+	return sim->cfg.pins_exact && sim->scheme->pin_add;
+}
+
 /* Up to v5.17 the count stood in the second tail, so that a folio of two pages had none. */
 static bool has_pincount(const struct fperf_sim *sim, uint64_t folio)
 {
-	return fperf_folio_order(sim, folio) > (sim->prof.version < FPERF_KERNEL(5, 18) ? 1u : 0u);
+	return scheme_counts_pins(sim) ||
+	       fperf_folio_order(sim, folio) > (sim->prof.version < FPERF_KERNEL(5, 18) ? 1u : 0u);
 }
 
 void fperf_pin_add(struct fperf_sim *sim, uint64_t folio, int32_t delta)
@@ -32,7 +39,10 @@ void fperf_pin_add(struct fperf_sim *sim, uint64_t folio, int32_t delta)
 		if (op)
 			op->delta = delta;
 	}
-	fperf_add32(&sim->door, FPERF_FIELD_PINCOUNT, pincount(sim, folio), delta);
+	if (scheme_counts_pins(sim))
+		sim->scheme->pin_add(sim, folio, delta);
+	else
+		fperf_add32(&sim->door, FPERF_FIELD_PINCOUNT, pincount(sim, folio), delta);
 }
 
 static void grab(struct fperf_sim *sim, uint64_t folio, int32_t nr, bool pin)
@@ -41,6 +51,8 @@ static void grab(struct fperf_sim *sim, uint64_t folio, int32_t nr, bool pin)
 
 	fperf_folio_ref(sim, folio, refs);
 	sim->folios[folio].held_refs += refs;
+	if (pin)
+		sim->folios[folio].true_pins += (uint32_t)nr;
 	if (pin && has_pincount(sim, folio))
 		fperf_pin_add(sim, folio, nr);
 }
@@ -49,6 +61,8 @@ static void put(struct fperf_sim *sim, uint64_t folio, int32_t nr, bool pin)
 {
 	const int32_t refs = pin && !has_pincount(sim, folio) ? nr * FPERF_PIN_BIAS : nr;
 
+	if (pin)
+		sim->folios[folio].true_pins -= (uint32_t)nr;
 	if (pin && has_pincount(sim, folio))
 		fperf_pin_add(sim, folio, -nr);
 	sim->folios[folio].held_refs -= refs;
@@ -58,9 +72,16 @@ static void put(struct fperf_sim *sim, uint64_t folio, int32_t nr, bool pin)
 
 bool fperf_maybe_pinned(struct fperf_sim *sim, uint64_t folio)
 {
-	if (has_pincount(sim, folio))
-		return (int32_t)fperf_load32(&sim->door, FPERF_FIELD_PINCOUNT, pincount(sim, folio)) > 0;
-	return fperf_folio_load_refs(sim, folio) >= FPERF_PIN_BIAS;
+	bool maybe;
+
+	if (scheme_counts_pins(sim))
+		maybe = sim->scheme->pins(sim, folio) > 0;
+	else if (has_pincount(sim, folio))
+		maybe = (int32_t)fperf_load32(&sim->door, FPERF_FIELD_PINCOUNT, pincount(sim, folio)) > 0;
+	else
+		maybe = fperf_folio_load_refs(sim, folio) >= FPERF_PIN_BIAS;
+	sim->totals.false_pinned += sim->cfg.truth && maybe && !sim->folios[folio].true_pins;
+	return maybe;
 }
 
 bool fperf_needs_copy_for_pin(struct fperf_sim *sim, const struct fperf_vma *vma, uint64_t folio)

@@ -41,6 +41,12 @@ struct fperf_scheme_ops {
 	const char *name;
 	/* Where the layout leaves room for the pins of a large folio, bytes from page[1]; NULL: 28, as in v6.12 and later. */
 	uint32_t (*pincount_at)(const struct fperf_sim *sim);
+	/*
+	 * Where pins_exact is configured: count pins in the design's own bits, so that none is 1024 references. NULL: it has
+	 * no room.
+	 */
+	void (*pin_add)(struct fperf_sim *sim, uint64_t folio, int32_t delta);
+	int32_t (*pins)(struct fperf_sim *sim, uint64_t folio);
 	bool exclusive_is_certain; /* "not shared" is never wrong: a write fault may rely on it */
 	bool counts_vmas; /* VMA split, merge and move may change the count */
 	void (*folio_init)(struct fperf_sim *sim, uint64_t folio, uint32_t order);

@@ -97,6 +97,7 @@ struct fperf_folio {
 	int32_t mapping_refs; /* references that mappings own, as the scheme accounts them */
 	int32_t held_refs; /* references of rings and pipes, a pin of a small folio as 1024 */
 	uint32_t true_pte, true_pmd; /* the ledger: mappings by PTE, by PMD */
+	uint32_t true_pins;
 	uint32_t true_vmas, true_mms; /* large folios only; see truth.c */
 	uint32_t swap_slot; /* in the swap cache under this slot plus one */
 	bool anon;

@@ -12,10 +12,10 @@
 
 /*
  * The head's old _mapcount word, zero-based: S in the two low bits; bit 2 says "a recount is running"; the rest is free,
- * and the threshold policy counts unmaps at Many there. Where anonymous folios are counted exactly, their word is the
+ * the threshold policy counts unmaps at Many there, or pins are counted (J. Hubbard's answer to the mail). Where anonymous folios are counted exactly, their word is the
  * number of VMAs.
  */
-enum { MANY = 3, STATE_MASK = 3, BUSY = 1 << 2, UNMAP = 1 << 3 };
+enum { MANY = 3, STATE_MASK = 3, BUSY = 1 << 2, UNMAP = 1 << 3, PIN = 1 << 3 };
 
 static int32_t *state_word(struct fperf_sim *sim, uint64_t folio)
 {
@@ -156,13 +156,14 @@ static void recount_end(struct fperf_sim *sim, const struct fperf_query *query, 
 	for (;;) {
 		const bool busy = (uint32_t)old & BUSY;
 		const uint64_t new = (old >> 32) - fewer;
+		const uint32_t pins = sim->cfg.pins_exact ? (uint32_t)old & ~(uint32_t)(PIN - 1) : 0;
 
 		if (!sim->cfg.recount_naive && !busy)
 			return; /* somebody came or went while we walked: the number is worth nothing */
 		/* The unmaps counted so far are told to nobody any more. */
-		if (!fewer && !busy && !((uint32_t)old / UNMAP))
+		if (!fewer && !busy && !((uint32_t)old / UNMAP - pins / PIN))
 			return;
-		if (fperf_cmpxchg64(&sim->door, FPERF_FIELD_FOLIO_STATE, pair, &old, new << 32 | (MANY - fewer)))
+		if (fperf_cmpxchg64(&sim->door, FPERF_FIELD_FOLIO_STATE, pair, &old, new << 32 | pins | (MANY - fewer)))
 			break;
 	}
 	fperf_note_mapping_refs(sim, query->folio, -(int32_t)fewer);
@@ -230,6 +231,16 @@ static void vma_move(struct fperf_sim *sim, const struct fperf_query *from, cons
 		step_down(sim, from->folio);
 }
 
+static void pin_add(struct fperf_sim *sim, uint64_t folio, int32_t delta)
+{
+	fperf_add32(&sim->door, FPERF_FIELD_FOLIO_STATE, state_word(sim, folio), delta * PIN);
+}
+
+static int32_t pins(struct fperf_sim *sim, uint64_t folio)
+{
+	return load_word(sim, folio) / PIN;
+}
+
 /* I1: mappings own S references. I2: below Many, S VMAs map the folio. schemes.md 3.2. */
 static bool keeps_promises(struct fperf_sim *sim, const struct fperf_query *query, uint32_t true_vmas)
 {
@@ -268,6 +279,8 @@ static enum fperf_answer answer(struct fperf_sim *sim, enum fperf_question quest
 
 const struct fperf_scheme_ops FPERF_SCHEME(zero_one_two_many) = {
 	.name = "zero_one_two_many",
+	.pin_add = pin_add,
+	.pins = pins,
 	.exclusive_is_certain = true,
 	.counts_vmas = true,
 	.folio_init = folio_init,

@@ -92,6 +92,7 @@ cdef extern from "core/fperf_types.h" nogil:
         uint64_t false_shared
         uint64_t false_exclusive
         uint64_t false_mapped
+        uint64_t false_pinned
         uint64_t stale_many
         uint64_t leaked_pages
         uint64_t leaked_pages_peak
@@ -156,6 +157,7 @@ cdef extern from "core/fperf_abi.h" nogil:
         uint32_t recount
         uint32_t recount_period
         uint32_t recount_naive
+        uint32_t pins_exact
         uint32_t walk_order_seed
         uint32_t truth
         uint32_t strict

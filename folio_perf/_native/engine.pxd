@@ -26,6 +26,7 @@ cdef extern from "engine/engine.h" nogil:
     int fperf_sim_add_object(fperf_sim *sim, const fperf_object_desc *desc, uint32_t *ret)
     int fperf_sim_populate(fperf_sim *sim, uint32_t object, uint64_t index, uint32_t order)
     int fperf_sim_run(fperf_sim *sim, const fperf_event *events, size_t nr, int32_t *status, size_t *done)
+    int fperf_sim_preset_refs(fperf_sim *sim, uint64_t pfn, int32_t refs)
     int fperf_sim_interrupt(fperf_sim *sim, uint32_t visits, const fperf_event *event)
     const uint64_t *fperf_sim_counters(const fperf_sim *sim, size_t *nr)
     void fperf_sim_event_stats(const fperf_sim *sim, fperf_event_stats *stats)

@@ -92,6 +92,7 @@ CONFIG_FIELDS = (
     "recount",
     "recount_period",
     "recount_naive",
+    "pins_exact",
     "walk_order_seed",
     "truth",
     "strict",
@@ -211,6 +212,7 @@ cdef class Simulation:
         c.recount = index(config["recount"])
         c.recount_period = index(config["recount_period"])
         c.recount_naive = index(config["recount_naive"])
+        c.pins_exact = index(config["pins_exact"])
         c.walk_order_seed = index(config["walk_order_seed"])
         c.truth = index(config["truth"])
         c.strict = index(config["strict"])
@@ -320,6 +322,10 @@ cdef class Simulation:
             if progress is not None:
                 progress(at)
         return at
+
+    def preset_refs(self, uint64_t pfn, int32_t refs):
+        """Set the reference count of the live folio that holds page `pfn`; the ledger does not know of it."""
+        check(fperf_sim_preset_refs(self.idle(), pfn, refs))
 
     def interrupt(self, uint32_t visits, event):
         """Arm an event to run in the middle of the next recount.

@@ -132,6 +132,8 @@ class Params:
     recount: Recount = Recount.LAZY
     naive: bool = False
     """Walk, then store. The safe recount marks the folio busy first; its exchange takes the mark away."""
+    pins_exact: bool = False
+    """Pins of all folios are counted in the scheme's own word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -449,7 +451,7 @@ class SchemeTwin(ABC, Generic[F]):
                 self.count("refcount", 1 if op.delta else 0)
             case Hook.PIN_ADD:
                 folio.pins += op.delta
-                self.count("pincount")
+                self.count("mapcount" if self.params.pins_exact else "pincount")
             case Hook.EXCLUSIVE_SET:
                 self._check_run(folio, op)
                 self.count("anon_exclusive", self.exclusive.set_run(folio.pfn + op.first, op.nr))
@@ -561,7 +563,7 @@ class SchemeTwin(ABC, Generic[F]):
                 image.put_flag(PG_ANON_EXCLUSIVE, pfn in self.exclusive.pages)
                 self.render_page(folio, i, image)
                 page, offset = divmod(PAGE_STRUCT_BYTES + self.pincount_at, PAGE_STRUCT_BYTES)
-                if i == page:
+                if i == page and not self.params.pins_exact:
                     image.put_s32(offset, folio.pins)
                 values[pfn] = np.frombuffer(bytes(image.values), dtype=np.uint8)
                 mask[pfn] = np.frombuffer(bytes(image.mask), dtype=np.uint8)

@@ -199,8 +199,9 @@ class ZeroOneTwoMany(SchemeTwin[ZeroOneTwoManyFolio]):
             raise TwinError(f"still mapped: the count is {folio.step}")
 
     def render_page(self, folio: ZeroOneTwoManyFolio, i: int, image: PageImage) -> None:
+        pins = folio.pins if self.params.pins_exact else 0
         # The one count that is not stored minus one; tails keep the allocator's -1.
-        image.put_s32(MAPCOUNT_OFFSET, folio.step | folio.unmaps << UNMAP_SHIFT if i == 0 else -1)
+        image.put_s32(MAPCOUNT_OFFSET, folio.step | (folio.unmaps + pins) << UNMAP_SHIFT if i == 0 else -1)
 
     def ask(self, pfn: int, question: Question, page: int = 0) -> tuple[Answer, int]:
         folio = self.folio_of(pfn, page)
