@@ -12,6 +12,7 @@ them.
 from __future__ import annotations
 
 from folio_perf._native.errors import FperfError
+from folio_perf.claims import Claim, claims
 from folio_perf.compare import DEFAULT_SCHEMES, compare
 from folio_perf.cost import price, price_matrix
 from folio_perf.geometry import FolioPolicy, Geometry, parse_size
@@ -50,6 +51,7 @@ __all__ = [
     "DEFAULT_MACHINE",
     "DEFAULT_SCHEMES",
     "AccessTrace",
+    "Claim",
     "Comparison",
     "EventRow",
     "FolioPolicy",
@@ -66,6 +68,7 @@ __all__ = [
     "Trace",
     "TraceError",
     "__version__",
+    "claims",
     "compare",
     "import_perf_script",
     "load_machine",

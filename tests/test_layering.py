@@ -56,6 +56,7 @@ PYTHON_ARROWS: dict[str, set[str]] = {
     "_simulation": {"scenario", "schemes", "machine", "geometry", "profile", "_native"},
     "simulate": {"_simulation", "cost", "traces", "workloads"},
     "compare": {"simulate"},
+    "claims": {"simulate"},
     "explain": {"simulate"},
     "sweep": {"simulate", "cost", "workloads"},
     "hw": {"simulate", "compare"},
@@ -63,7 +64,7 @@ PYTHON_ARROWS: dict[str, set[str]] = {
     "validation": {"simulate", "compare"},
     "plotting": {"results"},
     "report": {"results"},
-    "__init__": {"compare", "explain", "sweep", "custom", "workloads", "traces"},
+    "__init__": {"claims", "compare", "explain", "sweep", "custom", "workloads", "traces"},
     "cli": {"__init__", "report", "plotting", "hw", "live", "validation"},
     "__main__": {"cli"},
 }

@@ -37,6 +37,7 @@
 	X(NOT_HELD,	9,  "the process holds nothing of that kind")		\
 	X(NOT_PINNABLE, 95, "pages of this kind of file cannot be pinned")		\
 	X(UNSUPPORTED,	38, "the model does not know this operation")			\
+	X(REF_OVERFLOW,	12, "the folio's reference count has overflowed; no more are handed out")	\
 	X(LOG_FULL,	12, "the log of rmap calls has reached its limit")
 
 enum fperf_error {

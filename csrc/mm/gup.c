@@ -229,6 +229,9 @@ static int grab_mapped(struct fperf_sim *sim, struct fperf_hold *hold, struct fp
 		}
 		if (entry & FPERF_PTE_ZERO)
 			continue;
+		/* The guard of v5.1 against counts that were driven past the sign bit (CVE-2019-11487). */
+		if (fperf_head(sim, fperf_folio_head(sim, pfn))->refcount <= 0)
+			return FPERF_ERR(REF_OVERFLOW);
 		for (uint64_t j = 0; j < run; j++) {
 			const int ret = hold_add(hold, pfn + j);
 
@@ -294,7 +297,9 @@ int fperf_pin(struct fperf_sim *sim, struct fperf_process *process, uint64_t vpn
 	process->ring = hold;
 	process->mm->has_pinned = true;
 	ret = grab_mapped(sim, hold, process->mm, vpn, nr);
-	if (!ret)
+	if (ret)
+		fperf_unpin(sim, process);
+	else
 		coalesce(sim, hold);
 	return ret;
 }
@@ -308,9 +313,14 @@ void fperf_unpin(struct fperf_sim *sim, struct fperf_process *process)
 
 int fperf_splice(struct fperf_sim *sim, struct fperf_process *process, uint64_t vpn, uint64_t nr)
 {
-	const int ret = hold_new(process, false, &process->pipe);
+	int ret = hold_new(process, false, &process->pipe);
 
-	return ret ? ret : grab_mapped(sim, process->pipe, process->mm, vpn, nr);
+	if (ret)
+		return ret;
+	ret = grab_mapped(sim, process->pipe, process->mm, vpn, nr);
+	if (ret)
+		fperf_unsplice(sim, process);
+	return ret;
 }
 
 void fperf_unsplice(struct fperf_sim *sim, struct fperf_process *process)

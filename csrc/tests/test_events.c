@@ -395,13 +395,38 @@ static bool test_machine_without_page_frames(void)
 	return true;
 }
 
+static bool test_no_reference_past_the_sign_bit(void)
+{
+	const struct fperf_config config = small_machine();
+	struct fperf_sim *sim;
+	uint64_t pfn;
+
+	ASSERT_OK(fperf_sim_create(&config, &sim));
+	ASSERT_RUN(sim, map_anon(0, V, 2));
+	ASSERT_RUN(sim, touch(0, V, 2, 'w'));
+	pfn = pfn_at(sim, 0, V + 1);
+	ASSERT_EQ(fperf_sim_preset_refs(sim, 1u << 30, 1), FPERF_ERR(ARGUMENT));
+	ASSERT_OK(fperf_sim_preset_refs(sim, pfn, INT32_MIN));
+	/* The page before it was taken, and is given back. */
+	ASSERT_EQ(run(sim, EVENT(PIN, .vpn = V, .nr = 2)), FPERF_ERR(REF_OVERFLOW));
+	ASSERT_EQ(run(sim, EVENT(SPLICE, .vpn = V, .nr = 2)), FPERF_ERR(REF_OVERFLOW));
+	ASSERT_EQ(run(sim, EVENT(UNPIN)), FPERF_ERR(NOT_HELD));
+	ASSERT_OK(fperf_sim_preset_refs(sim, pfn, 1));
+	ASSERT_TRUE(sound(sim));
+	ASSERT_RUN(sim, EVENT(PIN, .vpn = V, .nr = 2));
+	ASSERT_TRUE(sound(sim));
+	fperf_sim_destroy(sim);
+	return true;
+}
+
 static bool test_every_code_an_event_can_end_with_is_tried(void)
 {
 	/* Those of the configuration, of the host, and of machines too large for a test are not an event's. */
 	static const int others[] = { FPERF_ERR(NO_MEMORY),   FPERF_ERR(ADDR_SPACE),	FPERF_ERR(GEOMETRY),
 				      FPERF_ERR(CONFIG),      FPERF_ERR(CACHE),		FPERF_ERR(SCHEME),
 				      FPERF_ERR(ORDER),	      FPERF_ERR(TABLE_SPACE),	FPERF_ERR(LOG_FULL),
-				      FPERF_ERR(UNSUPPORTED), FPERF_ERR(TOO_MANY_VMAS), FPERF_ERR(PFN_SPACE) };
+				      FPERF_ERR(UNSUPPORTED), FPERF_ERR(TOO_MANY_VMAS), FPERF_ERR(PFN_SPACE),
+				      FPERF_ERR(REF_OVERFLOW) };
 	bool tried[FPERF_NR_ERRORS] = { true };
 	const struct rule *rules;
 	size_t nr = rules_of_any_mode(&rules);
@@ -431,6 +456,7 @@ int main(void)
 	TEST(populating_what_may_not_be_written);
 	TEST(limit_of_mappings);
 	TEST(machine_without_page_frames);
+	TEST(no_reference_past_the_sign_bit);
 	TEST(every_code_an_event_can_end_with_is_tried);
 	return TEST_END();
 }

@@ -2,8 +2,8 @@
 """The command ``folio-perf``.
 
 Results go to standard output, one JSON value with ``--json``; everything else goes to standard error. Exit status 0:
-done; 1: a golden file and the model differ; 2: the command line or an input is wrong, and one line says what and which
-rule; 130: interrupted.
+done; 1: a golden file and the model differ, or a claim does not hold; 2: the command line or an input is wrong, and
+one line says what and which rule; 130: interrupted.
 
 One module a group of commands; each registers its own when it is imported, in the order of ``--help``.
 """
@@ -18,7 +18,8 @@ from folio_perf.cli import compare
 from folio_perf.cli import catalogue
 from folio_perf.cli import recordings
 from folio_perf.cli import golden
+from folio_perf.cli import claims
 
 # isort: on
 
-__all__ = ["app", "catalogue", "compare", "golden", "main", "recordings"]
+__all__ = ["app", "catalogue", "claims", "compare", "golden", "main", "recordings"]
