@@ -15,10 +15,11 @@ from folio_perf._native.errors import FperfError
 from folio_perf.claims import Claim, claims
 from folio_perf.compare import DEFAULT_SCHEMES, compare
 from folio_perf.cost import price, price_matrix
+from folio_perf.explain import explain
 from folio_perf.geometry import FolioPolicy, Geometry, parse_size
 from folio_perf.machine import DEFAULT_MACHINE, Machine, load_machine, machine_names
 from folio_perf.profile import DEFAULT_KERNEL, KernelProfile, load_profile, profile_names
-from folio_perf.results import AccessTrace, Comparison, EventRow, Result
+from folio_perf.results import AccessTrace, Comparison, EventRow, Explanation, Result
 from folio_perf.scenario import (
     Scenario,
     ScenarioBuilder,
@@ -54,6 +55,7 @@ __all__ = [
     "Claim",
     "Comparison",
     "EventRow",
+    "Explanation",
     "FolioPolicy",
     "FperfError",
     "Geometry",
@@ -70,6 +72,7 @@ __all__ = [
     "__version__",
     "claims",
     "compare",
+    "explain",
     "import_perf_script",
     "load_machine",
     "load_profile",

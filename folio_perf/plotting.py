@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from folio_perf.results import KIND, Comparison, EventRow
+from folio_perf._plotting_pieces import count_label, time_label
+from folio_perf._plotting_waterfall import waterfall
+from folio_perf.results import KIND, Comparison, EventRow, Explanation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PICTURE_SUFFIXES", "check_target", "figure", "save"]
+__all__ = ["PICTURE_SUFFIXES", "check_target", "figure", "save", "waterfall"]
 
 PICTURE_SUFFIXES: Final = (".png", ".svg", ".pdf")
 
@@ -53,32 +55,14 @@ class _Panel:
         return total
 
 
-def _count(value: float) -> str:
-    return _scaled(value, ("", "k", "M", "G", "T"))
-
-
-def _time(value: float) -> str:
-    return _scaled(value, (" ns", " \N{MICRO SIGN}s", " ms", " s"))
-
-
-def _scaled(value: float, units: Sequence[str]) -> str:
-    """Three digits and a unit of a thousand each: 12.3M."""
-    step = 0
-    while value >= 999.5 and step + 1 < len(units):
-        value /= 1000
-        step += 1
-    digits = 0 if value >= 99.95 or (step == 0 and value == int(value)) else 1 if value >= 9.995 else 2
-    return f"{value:.{digits}f}{units[step]}"
-
-
 _PANELS: Final = (
-    _Panel(title="atomic RMW on struct pages", parts=(lambda row: row.rmw,), unit=_count),
+    _Panel(title="atomic RMW on struct pages", parts=(lambda row: row.rmw,), unit=count_label),
     _Panel(
         title="struct page lines (pale: only read)",
         parts=(lambda row: row.lines_written, lambda row: row.lines_read),
-        unit=_count,
+        unit=count_label,
     ),
-    _Panel(title="time, upper bound", parts=(lambda row: row.ns,), unit=_time),
+    _Panel(title="time, upper bound", parts=(lambda row: row.ns,), unit=time_label),
 )
 
 
@@ -121,7 +105,7 @@ def figure(comparison: Comparison) -> Figure:
         for axes, panel in zip(grid[number], panels, strict=True):
             _cell(axes, panel, cells, colours)
         counts = {row.count for row in cells}
-        title = event if number == 0 or len(counts) > 1 else f"{event}\n{_count(cells[0].count)} x"
+        title = event if number == 0 or len(counts) > 1 else f"{event}\n{count_label(cells[0].count)} x"
         grid[number][0].set_ylabel(
             title, rotation=0, ha="right", va="center", fontsize=9, fontweight="bold" if number == 0 else "normal"
         )
@@ -234,12 +218,12 @@ def check_target(path: str | os.PathLike[str]) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target.parent))
 
 
-def save(comparison: Comparison, path: str | os.PathLike[str]) -> None:
-    """Draw a comparison into a file; nobody ever sees half a picture.
+def save(shown: Comparison | Explanation, path: str | os.PathLike[str]) -> None:
+    """Draw a comparison, or a difference as a waterfall, into a file; nobody ever sees half a picture.
 
     Parameters
     ----------
-    comparison : Comparison
+    shown : Comparison or Explanation
     path : str or path
         Ends in one of `PICTURE_SUFFIXES`.
 
@@ -252,7 +236,7 @@ def save(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     """
     check_target(path)
     target = Path(path)
-    drawn = figure(comparison)
+    drawn = waterfall(shown) if isinstance(shown, Explanation) else figure(shown)
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:

@@ -6,13 +6,28 @@ Every function returns a `rich.text.Text`; its ``plain`` is what a mail gets.
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from rich.text import Text
 
+from folio_perf._report_explanation import explanation_report
+from folio_perf._report_pieces import (
+    COLUMN,
+    HEADING,
+    NOTE,
+    WIDTH,
+    count_text,
+    counted,
+    facts,
+    heading,
+    paragraph,
+    plural,
+    size_text,
+    table,
+    time_unit,
+)
 from folio_perf.results import (
     FIXED,
     KIND,
@@ -25,114 +40,23 @@ from folio_perf.results import (
     RunInfo,
 )
 
-__all__ = ["WIDTH", "accesses_report", "comparison_report", "count_text", "facts", "heading", "size_text", "table"]
+__all__ = [
+    "WIDTH",
+    "accesses_report",
+    "comparison_report",
+    "count_text",
+    "explanation_report",
+    "facts",
+    "heading",
+    "size_text",
+    "table",
+]
 
-WIDTH: Final = 72
 _LABEL: Final = 28
-_COLUMN: Final = 11
-_SCHEMES_PER_BLOCK: Final = (WIDTH - _LABEL) // _COLUMN
+_SCHEMES_PER_BLOCK: Final = (WIDTH - _LABEL) // COLUMN
 _HASH_DIGITS: Final = 16
 _NR_LISTED: Final = 5
-_NARROW: Final = 10
-_UNITS: Final = ("", "K", "M", "G", "T", "P", "E")
 _LONGEST_LOOP: Final = 24
-
-_HEADING: Final = "bold"
-_NOTE: Final = "dim"
-
-
-# ---- pieces ------------------------------------------------------------------------------------------------------
-
-
-def count_text(count: int, width: int = _COLUMN - 1) -> str:
-    """Write a count with commas if it fits, else rounded to four digits: 12,345 or 12.35G."""
-    text = f"{count:,}"
-    if len(text) <= width:
-        return text
-    value, step = float(count), 0
-    while abs(value) >= 999.95 and step + 1 < len(_UNITS):
-        value /= 1000
-        step += 1
-    return f"{value:.4g}{_UNITS[step]}"
-
-
-def size_text(nr_bytes: int) -> str:
-    """Write a size in the largest unit that divides it: 65536 as 64K."""
-    for unit, shift in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
-        if nr_bytes and nr_bytes % (1 << shift) == 0:
-            return f"{nr_bytes >> shift}{unit}"
-    return str(nr_bytes)
-
-
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> Text:
-    """Lay out a table; the last column is wrapped so that no line is longer than `WIDTH`.
-
-    Parameters
-    ----------
-    headers : sequence of str
-    rows : iterable of sequence of str
-        As many cells as headers.
-    right : iterable of int
-        Columns to align to the right.
-    """
-    cells = [list(row) for row in rows]
-    flush = set(right)
-    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
-    # Close together what would not fit otherwise; only the last column is ever wrapped.
-    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= WIDTH or widths[-1] > _NARROW else " "
-    room = max(WIDTH - sum(widths[:-1]) - len(gap) * (len(widths) - 1), _NARROW)
-
-    def lines(row: Sequence[str]) -> Iterator[str]:
-        last = textwrap.wrap(row[-1], room, break_on_hyphens=False) or [""]
-        for number, piece in enumerate(last):
-            left = [
-                cell.rjust(width) if column in flush else cell.ljust(width)
-                for column, (cell, width) in enumerate(
-                    zip(row if number == 0 else [""] * len(row), widths, strict=True)
-                )
-            ][:-1]
-            yield gap.join([*left, piece.rjust(widths[-1]) if len(widths) - 1 in flush else piece]).rstrip()
-
-    text = Text("\n".join(lines(headers)), style=_HEADING)
-    text.append("\n")
-    return Text.assemble(text, *(f"{line}\n" for row in cells for line in lines(row)))
-
-
-def heading(text: str) -> Text:
-    """Write a heading, wrapped."""
-    return _wrapped(text, style=_HEADING)
-
-
-def facts(pairs: Iterable[tuple[str, str]]) -> Text:
-    """Lay out names and what is to be said about them, one below the other."""
-    pairs = list(pairs)
-    indent = max(len(name) for name, _ in pairs) + 3
-    lines = []
-    for name, said in pairs:
-        wrapped = textwrap.wrap(said, WIDTH - indent, break_on_hyphens=False) or [""]
-        lines.append(f"{name:<{indent}}{wrapped[0]}".rstrip())
-        lines += [" " * indent + line for line in wrapped[1:]]
-    return Text("".join(f"{line}\n" for line in lines))
-
-
-def _wrapped(text: str, *, indent: int = 0, style: str = "") -> Text:
-    lines = textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=" " * indent,
-        subsequent_indent=" " * (indent + 2),
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
-    return Text("".join(f"{line}\n" for line in lines), style=style)
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in counts.items())
-
-
-def _plural(count: int, word: str, words: str = "") -> str:
-    return f"{count:,} {word if count == 1 else words or word + 's'}"
 
 
 # ---- comparison --------------------------------------------------------------------------------------------------
@@ -164,8 +88,6 @@ _COUNTS: Final = (
     _Measure(label="PTEs read by walks, presence", get=lambda row: row.pte_reads),
 )
 _TIME: Final = _Measure(label="time", get=lambda row: row.ns, time=True)
-
-_TIMES = (("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9))
 
 # Of what a run has once; those that are 0 in every run are left out.
 _TOTALS: Final[Mapping[str, str]] = {
@@ -214,14 +136,14 @@ def _setting(comparison: Comparison) -> Iterator[tuple[str, str]]:
         yield f"replayed{letters}", _outcome_text(outcome)
     outcome = comparison.results[0].outcome
     if outcome.dropped:
-        yield "left out", f"{_counted(outcome.dropped)} (rows of the trace)"
+        yield "left out", f"{counted(outcome.dropped)} (rows of the trace)"
     if outcome.assumed:
-        yield "assumed", f"{_counted(outcome.assumed)} (rows of the trace)"
+        yield "assumed", f"{counted(outcome.assumed)} (rows of the trace)"
 
 
 def _outcome_text(outcome: Outcome) -> str:
     return (
-        f"{_plural(outcome.total, 'event')}: {outcome.applied:,} applied, {_plural(outcome.noop, 'no-op')},"
+        f"{plural(outcome.total, 'event')}: {outcome.applied:,} applied, {plural(outcome.noop, 'no-op')},"
         f" {outcome.failed:,} failed"
     )
 
@@ -243,16 +165,16 @@ def _by_value(comparison: Comparison) -> Iterator[tuple[str, Outcome]]:
 def _troubles(comparison: Comparison) -> Iterator[Text]:
     for letters, outcome in _by_value(comparison):
         for failure in outcome.failures:
-            yield _wrapped(f"{_failure_text(failure)}{letters and f' (under{letters})'}", indent=2)
+            yield paragraph(f"{_failure_text(failure)}{letters and f' (under{letters})'}", indent=2)
             for example in failure.examples[:2]:
-                yield _wrapped(example, indent=4)
+                yield paragraph(example, indent=4)
     unsupported = comparison.results[0].outcome.unsupported
     if unsupported:
-        yield _wrapped(f"{_plural(len(unsupported), 'operation')} left out because the model does not know them:")
+        yield paragraph(f"{plural(len(unsupported), 'operation')} left out because the model does not know them:")
         for entry in unsupported[:_NR_LISTED]:
-            yield _wrapped(entry, indent=2)
+            yield paragraph(entry, indent=2)
         if len(unsupported) > _NR_LISTED:
-            yield _wrapped(f"and {len(unsupported) - _NR_LISTED} more", indent=2)
+            yield paragraph(f"and {len(unsupported) - _NR_LISTED} more", indent=2)
 
 
 def _failure_text(failure: Failure) -> str:
@@ -279,21 +201,21 @@ def _legend(comparison: Comparison) -> Text:
 def _notes(comparison: Comparison) -> Iterator[Text]:
     runs = [result.run for result in comparison.results]
     if any(run.counterfactual for run in runs):
-        yield _wrapped("* counterfactual: no kernel of that version counted this way", style=_NOTE)
+        yield paragraph("* counterfactual: no kernel of that version counted this way", style=NOTE)
     if any(run.reconstructed for run in runs):
-        yield _wrapped("+ reconstructed: the public description is incomplete", style=_NOTE)
+        yield paragraph("+ reconstructed: the public description is incomplete", style=NOTE)
     if any(total.ns is not None for total in comparison.totals):
-        yield _wrapped(
+        yield paragraph(
             "time: the accesses above at the machine's prices, an upper bound (misses do not overlap); costs that"
             " every design pays alike are left out",
-            style=_NOTE,
+            style=NOTE,
         )
     elif runs[0].backend == "count":
-        yield _wrapped("the count back end knows no lines, levels and times", style=_NOTE)
+        yield paragraph("the count back end knows no lines, levels and times", style=NOTE)
     else:
-        yield _wrapped(
+        yield paragraph(
             f"no times: the prices of {runs[0].machine} are not for {runs[0].line_bytes}-byte lines, or unknown",
-            style=_NOTE,
+            style=NOTE,
         )
 
 
@@ -305,7 +227,7 @@ def _block(comparison: Comparison, columns: range) -> Iterator[Text]:
     hits = [_Measure(label=f"accesses served by {level}", get=_hits(level)) for level in results[0].run.levels]
 
     yield Text("\n")
-    yield Text(_line("total", letters), style=_HEADING)
+    yield Text(_line("total", letters), style=HEADING)
     rows = [result.total for result in results]
     for measure in (*_COUNTS, *hits):
         values = [measure.get(row) for row in rows]
@@ -332,29 +254,29 @@ def _block(comparison: Comparison, columns: range) -> Iterator[Text]:
             continue
         yield Text("\n")
         counts = {row.count for row in everywhere}
-        head = f"{event}, {_plural(rows[0].count, 'event')}" if len(counts) == 1 else event
-        yield Text(_line(head, letters), style=_HEADING)
+        head = f"{event}, {plural(rows[0].count, 'event')}" if len(counts) == 1 else event
+        yield Text(_line(head, letters), style=HEADING)
         for measure in (*differing, _TIME):
             values = [measure.get(row) for row in rows]
             if any(values):
                 yield Text(_measure_line(measure, values))
     if alike:
         yield Text("\n")
-        yield _wrapped(f"the same counts under all of them: {', '.join(alike)}")
+        yield paragraph(f"the same counts under all of them: {', '.join(alike)}")
 
 
 def _relative(values: Sequence[float | None], baseline: float | None) -> Iterator[Text]:
     if not baseline or len(values) < 2:
         return
     cells = ["-" if value is None else f"{value / baseline:.2f}" for value in values]
-    yield Text(_line("  relative to A", cells), style=_NOTE)
+    yield Text(_line("  relative to A", cells), style=NOTE)
 
 
 def _measure_line(measure: _Measure, values: Sequence[float | None]) -> str:
     if not measure.time:
         return _line(measure.label, [_number(None if value is None else int(value)) for value in values])
     largest = max((value for value in values if value is not None), default=0.0)
-    unit, divisor = next(((unit, divisor) for unit, divisor in reversed(_TIMES) if largest >= 10 * divisor), _TIMES[0])
+    unit, divisor = time_unit(largest)
     cells = ["-" if value is None else f"{value / divisor:,.1f}" for value in values]
     return _line(f"{measure.label}, {unit}", cells)
 
@@ -364,7 +286,7 @@ def _number(value: int | None) -> str:
 
 
 def _line(label: str, cells: Sequence[str]) -> str:
-    return f"{label:<{_LABEL}}{''.join(cell.rjust(_COLUMN) for cell in cells)}".rstrip() + "\n"
+    return f"{label:<{_LABEL}}{''.join(cell.rjust(COLUMN) for cell in cells)}".rstrip() + "\n"
 
 
 # ---- one operation -----------------------------------------------------------------------------------------------
@@ -401,9 +323,9 @@ def accesses_report(trace: AccessTrace, *, everything: bool = False) -> Text:
     ]
     if hidden:
         parts.append(
-            _wrapped(
-                f"left out: {_plural(hidden, 'access', 'accesses')} that every design pays alike (--all shows them)",
-                style=_NOTE,
+            paragraph(
+                f"left out: {plural(hidden, 'access', 'accesses')} that every design pays alike (--all shows them)",
+                style=NOTE,
             )
         )
     return Text.assemble(*parts)
@@ -506,7 +428,7 @@ def _access_totals(trace: AccessTrace) -> Iterator[tuple[str, str]]:
     )
     yield "served by", ", ".join(f"{level} {count:,}" for level, count in (total.hits or {}).items())
     if total.vma_visits or total.pte_reads:
-        yield "walks", f"{_plural(total.vma_visits, 'VMA')} visited, {_plural(total.pte_reads, 'PTE')} read"
+        yield "walks", f"{plural(total.vma_visits, 'VMA')} visited, {plural(total.pte_reads, 'PTE')} read"
     if total.count > 1:
         yield "events", f"{total.count:,}"
     yield "time", "unknown" if total.ns is None else f"{total.ns:,.1f} ns, an upper bound"

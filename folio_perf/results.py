@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from folio_perf._results_accesses import AccessRun, AccessTrace
 from folio_perf._results_comparison import Comparison
+from folio_perf._results_explanation import EFFECTS, Difference, Explanation, Part
 from folio_perf._results_run import (
     CLASSES,
     FIXED,
@@ -24,16 +25,20 @@ from folio_perf._results_run import (
 
 __all__ = [
     "CLASSES",
+    "EFFECTS",
     "FIXED",
     "KIND",
     "AccessRun",
     "AccessTrace",
     "Axes",
     "Comparison",
+    "Difference",
     "EventRow",
     "EventStats",
+    "Explanation",
     "Failure",
     "Outcome",
+    "Part",
     "Result",
     "RunInfo",
 ]

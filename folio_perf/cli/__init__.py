@@ -15,6 +15,7 @@ from folio_perf.cli.application import app, main
 # A line per module, in the order of --help.
 # isort: off
 from folio_perf.cli import compare
+from folio_perf.cli import explain
 from folio_perf.cli import catalogue
 from folio_perf.cli import recordings
 from folio_perf.cli import golden
@@ -22,4 +23,4 @@ from folio_perf.cli import claims
 
 # isort: on
 
-__all__ = ["app", "catalogue", "claims", "compare", "golden", "main", "recordings"]
+__all__ = ["app", "catalogue", "claims", "compare", "explain", "golden", "main", "recordings"]

@@ -11,16 +11,30 @@ from rich.text import Text
 
 import folio_perf
 from folio_perf import report
-from folio_perf.cli.application import RefusedError, app, checked, inputs, print_json, progress_bar, show_text
-from folio_perf.cli.options import Json, KernelName, LineSize, MachineName, PageSize, folio_order, geometry_of
+from folio_perf.cli.application import app, checked, inputs, print_json, progress_bar, show_text
+from folio_perf.cli.options import (
+    BackendName,
+    FolioName,
+    Json,
+    KeepGoing,
+    KernelName,
+    LineSize,
+    MachineName,
+    PageSize,
+    Plot,
+    ScenarioName,
+    Settings,
+    folio_order,
+    geometry_of,
+    known_backend,
+    with_settings,
+)
 from folio_perf.geometry import FolioPolicy, Geometry
 from folio_perf.machine import DEFAULT_MACHINE, Machine, load_machine
 from folio_perf.profile import DEFAULT_KERNEL, KernelProfile, load_profile
 from folio_perf.results import Comparison
-from folio_perf.scenario import Scenario
 from folio_perf.schemes import parse_scheme_spec, parse_scheme_specs
-from folio_perf.simulate import BACKENDS, DEFAULT_SCHEME, operation_names, operation_title
-from folio_perf.workloads import parse_settings, workload, workload_names
+from folio_perf.simulate import DEFAULT_SCHEME, operation_names, operation_title
 
 DEMO_TRACE = "redis-bgsave-thp"
 DEMO_PICTURE = "folio-perf-demo.png"
@@ -37,22 +51,8 @@ def demo(
 
 @app.command()
 def compare(
-    scenario: Annotated[
-        str,
-        typer.Argument(
-            metavar="SCENARIO",
-            help="Scenario, workload or trace of 'scenarios', file of scenarios (FILE, FILE:NAME), or Parquet trace.",
-            show_default=False,
-        ),
-    ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="Parameter of a workload ('scenarios show NAME' lists them); may be given again.",
-            metavar="NAME=VALUE",
-        ),
-    ] = None,
+    scenario: ScenarioName,
+    settings: Settings = None,
     schemes: Annotated[
         str | None,
         typer.Option(
@@ -65,24 +65,10 @@ def compare(
     machine: MachineName = DEFAULT_MACHINE,
     page_size: PageSize = "4K",
     line_size: LineSize = None,
-    folio: Annotated[
-        str | None,
-        typer.Option(
-            "--folio",
-            help="Folio sizes of anonymous faults: order0, thp, mthp=64K, default. Else the scenario's own.",
-            metavar="POLICY",
-        ),
-    ] = None,
-    backend: Annotated[
-        str,
-        typer.Option("--backend", help="cache, or count: faster, but no lines, levels and times.", metavar="NAME"),
-    ] = "cache",
-    keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="Count events that fail instead of ending at the first.")
-    ] = False,
-    plot: Annotated[
-        str | None, typer.Option("--plot", help="Draw a picture: .png, .svg, .pdf.", metavar="FILE")
-    ] = None,
+    folio: FolioName = None,
+    backend: BackendName = "cache",
+    keep_going: KeepGoing = False,
+    plot: Plot = None,
     as_json: Json = False,
 ) -> None:
     """Run one scenario under several mapcount designs, side by side."""
@@ -116,15 +102,14 @@ def _compare(
     plot: str | None = None,
     as_json: bool = False,
 ) -> None:
-    if backend not in BACKENDS:
-        raise RefusedError(f"--backend: {backend!r} must be one of {', '.join(BACKENDS)}")
+    checked("--backend", known_backend, backend)
     specs = None if schemes is None else checked("--schemes", parse_scheme_specs, schemes)
     policy = None if folio is None else checked("--folio", FolioPolicy.parse, folio)
     if plot is not None:
         from folio_perf import plotting
 
         checked("--plot", plotting.check_target, plot)
-    source = _with_settings(scenario, settings, geometry) if settings else scenario
+    source = with_settings(scenario, settings, geometry)
     with inputs(), progress_bar(scenario) as progress:
         comparison: Comparison = folio_perf.compare(
             source,
@@ -144,13 +129,6 @@ def _compare(
         print(comparison.to_json())
     else:
         show_text(report.comparison_report(comparison))
-
-
-def _with_settings(name: str, settings: Sequence[str], geometry: Geometry | None) -> Scenario:
-    if name not in workload_names():
-        raise RefusedError(f"--set: {name!r} is no workload; there are {', '.join(workload_names())}")
-    with inputs("--set"):
-        return workload(name, geometry or Geometry(), **parse_settings(settings))
 
 
 @app.command()

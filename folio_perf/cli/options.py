@@ -4,15 +4,65 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from folio_perf.cli.application import checked, inputs
+from folio_perf.cli.application import RefusedError, checked, inputs
 from folio_perf.geometry import Geometry, parse_size
 from folio_perf.machine import Machine
+from folio_perf.scenario import Scenario
+from folio_perf.simulate import BACKENDS
+from folio_perf.workloads import parse_settings, workload, workload_names
 
-__all__ = ["Json", "KernelName", "LineSize", "MachineName", "PageSize", "folio_order", "geometry_of"]
+__all__ = [
+    "BackendName",
+    "FolioName",
+    "Json",
+    "KeepGoing",
+    "KernelName",
+    "LineSize",
+    "MachineName",
+    "PageSize",
+    "Plot",
+    "ScenarioName",
+    "Settings",
+    "folio_order",
+    "geometry_of",
+    "known_backend",
+    "with_settings",
+]
+
+ScenarioName = Annotated[
+    str,
+    typer.Argument(
+        metavar="SCENARIO",
+        help="Scenario, workload or trace of 'scenarios', file of scenarios (FILE, FILE:NAME), or Parquet trace.",
+        show_default=False,
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Parameter of a workload ('scenarios show NAME' lists them); may be given again.",
+        metavar="NAME=VALUE",
+    ),
+]
+FolioName = Annotated[
+    str | None,
+    typer.Option(
+        "--folio",
+        help="Folio sizes of anonymous faults: order0, thp, mthp=64K, default. Else the scenario's own.",
+        metavar="POLICY",
+    ),
+]
+BackendName = Annotated[
+    str, typer.Option("--backend", help="cache, or count: faster, but no lines, levels and times.", metavar="NAME")
+]
+KeepGoing = Annotated[bool, typer.Option("--keep-going", help="Count events that fail instead of ending at the first.")]
+Plot = Annotated[str | None, typer.Option("--plot", help="Draw a picture: .png, .svg, .pdf.", metavar="FILE")]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 KernelName = Annotated[
@@ -45,3 +95,20 @@ def folio_order(text: str) -> int:
     if not re.fullmatch(r"-?[0-9]{1,9}", text, re.ASCII):
         raise ValueError(f"{text!r} is not a folio order: a whole number, 0 for one page")
     return int(text)
+
+
+def known_backend(name: str) -> str:
+    """Read --backend."""
+    if name not in BACKENDS:
+        raise ValueError(f"{name!r} must be one of {', '.join(BACKENDS)}")
+    return name
+
+
+def with_settings(name: str, settings: Sequence[str], geometry: Geometry | None) -> str | Scenario:
+    """Read SCENARIO and --set: the workload they make, or the name where nothing is set."""
+    if not settings:
+        return name
+    if name not in workload_names():
+        raise RefusedError(f"--set: {name!r} is no workload; there are {', '.join(workload_names())}")
+    with inputs("--set"):
+        return workload(name, geometry or Geometry(), **parse_settings(settings))
