@@ -34,6 +34,7 @@ from folio_perf.workloads import (
     refcount_attack,
     reverse_fault,
     shared_library,
+    pinned_buffers,
     snapshot,
     truncate_storm,
     workload,
@@ -63,6 +64,7 @@ VARIED: dict[str, dict[str, Any]] = {
         "cpus": 4,
         "seed": 7,
     },
+    "pinned_buffers": {"buffers": "3M", "folio": "pmd", "workers": 9, "forks": 3, "exit_order": "random", "cpus": 2},
     "prefork_pool": {"requests": 300, "lifetime": 7, "exit_order": "random", "skew": 2, "cpus": 3, "seed": 7},
     "refcount_attack": {"mappings": 50, "processes": 7, "order": 4, "unmap_order": "random", "seed": 7},
     "reverse_fault": {"order": 5, "folios": 3, "fault_order": "random", "drop_order": "random", "seed": 7},
@@ -84,6 +86,12 @@ DIGESTS: dict[str, dict[str, str]] = {
         "16K": "a48dfc3751609c65",
         "64K": "26e418911b8c0000",
         "varied": "423845c071745e1c",
+    },
+    "pinned_buffers": {
+        "4K": "1c51df77c5e91672",
+        "16K": "6b1c5eb13ab425b1",
+        "64K": "e4ab612ebef341f6",
+        "varied": "8183a48be2372f38",
     },
     "prefork_pool": {
         "4K": "26f9f4fce499ccf6",
@@ -186,7 +194,7 @@ def test_bits_are_those_of_before(name: str) -> None:
     assert found == DIGESTS[name]
 
 
-@pytest.mark.parametrize("name", sorted(set(workload_names()) - {"reverse_fault", "refcount_attack"}))
+@pytest.mark.parametrize("name", sorted(set(workload_names()) - {"pinned_buffers", "reverse_fault", "refcount_attack"}))
 def test_another_seed_gives_other_events_of_the_same_kinds(name: str) -> None:
     first, second = (workload(name, seed=seed) for seed in (1, 2))
     assert first.hash != second.hash
@@ -312,6 +320,21 @@ def test_children_that_leave_by_copying_make_recounts_walk(order: str, visits: i
     )
     stats = run(made, "zero_one_two_many:recount=eager_stop3", GEOMETRY["4K"]).event_stats()
     assert stats["vma_visits"].sum() == visits
+
+
+def test_pinned_buffers() -> None:
+    """The page cache looks pinned from 1023 mappings on where each owns a reference, and nowhere else; buffers are."""
+    for workers, false in ((1021, 0), (1022, 2)):
+        made = pinned_buffers(buffers="64K", shared="4K", workers=workers, forks=0)
+        for spec in ("page_mapcount", "mm_owner"):
+            assert run(made, spec, GEOMETRY["4K"]).totals()["false_pinned"] == false
+        for spec in ("zero_one_two_many", "zero_one_two_many:pins=exact"):
+            totals = run(made, spec, GEOMETRY["4K"]).totals()
+            assert totals["false_pinned"] == 0
+            assert totals["refs_peak"] <= 3
+    # A child gets its own copies of pinned pages.
+    made = pinned_buffers(buffers="64K", workers=0, forks=3, scans=1)
+    assert run(made, "mm_owner", GEOMETRY["4K"]).totals()["cow_copies"] == 3 * 16
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -19,6 +19,7 @@ from folio_perf.geometry import Geometry
 from folio_perf.scenario import Scenario
 from folio_perf.workloads._parameters import DEFAULT_GEOMETRY, REGISTRY, Parameter, Workload
 from folio_perf.workloads.fork_server import fork_server
+from folio_perf.workloads.pinned_buffers import pinned_buffers
 from folio_perf.workloads.prefork_pool import prefork_pool
 from folio_perf.workloads.refcount_attack import refcount_attack
 from folio_perf.workloads.reverse_fault import reverse_fault
@@ -31,6 +32,7 @@ __all__ = [
     "fork_server",
     "parse_call",
     "parse_settings",
+    "pinned_buffers",
     "prefork_pool",
     "refcount_attack",
     "reverse_fault",
