@@ -206,7 +206,7 @@ def test_a_machine_without_transfers() -> None:
 
 
 def test_a_price_is_published_or_measured() -> None:
-    with pytest.raises(ValueError, match="must have a formula .published. or a method .measured."):
+    with pytest.raises(ValueError, match=r"must have a formula .published. or a method .measured."):
         Price(ns=2.0, formula="2", method="guess", source="test")
     with pytest.raises(ValueError, match="must have a formula"):
         Price(ns=2.0, source="test")

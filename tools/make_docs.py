@@ -44,6 +44,9 @@ from folio_perf.geometry import format_size
 from folio_perf.results import Outcome
 from folio_perf.validation.golden import FieldComparison, compare_golden
 
+sys.path.insert(0, str(Path(__file__).parent))
+import walk_tables
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 TESTS = ROOT / "tests"
@@ -446,9 +449,33 @@ def replay_grids() -> str:
     return table(("trace", "pages", "events", "failed", "reasons"), rows)
 
 
+_ORDERS = ("formula", "by lot", *walk_tables.ORDERS)
+
+
+def walks(anon: bool) -> str:
+    """Count the visits of one walk."""
+    return table(("Q", "V", "a walk that", *_ORDERS), walk_tables.walk_rows(anon))
+
+
+def server() -> str:
+    """Count the visits of all recounts of a fork server's page."""
+    return table(("N", "recount", *_ORDERS), walk_tables.server_rows())
+
+
+def presence() -> str:
+    """Count the reads of presence tests."""
+    return table(
+        ("presence", "filled upwards", "downwards", "emptied upwards", "downwards"), walk_tables.presence_rows()
+    )
+
+
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "overview": overview,
     **{f"scheme {name}": partial(scheme_section, name) for name in engine.names("schemes")},
+    "walks anon": partial(walks, True),
+    "walks file": partial(walks, False),
+    "fork server": server,
+    "presence": presence,
     "policies": policies,
     "sizes": sizes,
     "rmw": lambda: _by_scheme_and_event(rmw_table()),
