@@ -58,6 +58,9 @@ class Op(enum.IntEnum):
     MLOCK = 20
     MUNLOCK = 21
     MAYBE_PINNED = 22
+    SPLIT = 23
+    DEFERRED_SPLIT = 24
+    MIGRATE = 25
 
 
 class EventFlag(enum.IntFlag):
@@ -71,6 +74,9 @@ class EventFlag(enum.IntFlag):
     TOUCH_WRITE = 1 << 5
     FORK_SHARE_MM = 1 << 6
 
+
+TOUCH_FILL = 1
+"""``what`` of a TOUCH event that fills its pages with one byte."""
 
 ADVICES = (
     "DONTNEED",

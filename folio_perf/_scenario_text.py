@@ -14,6 +14,7 @@ from folio_perf._scenario_data import (
     EVENT_DTYPE,
     MAX_CPUS,
     MAX_OBJECT_PAGES,
+    TOUCH_FILL,
     EventFlag,
     ObjectSpec,
     Op,
@@ -473,8 +474,9 @@ class _Assembler:
     def touch(self, words: _Words) -> None:
         process = self._process(words)
         vpn, nr = self._range(words)
-        write = words.choice("access", ("r", "w", "s")) != "r"
-        self._emit(Op.TOUCH, process, vpn=vpn, nr=nr, flags=EventFlag.TOUCH_WRITE if write else 0)
+        access = words.choice("access", ("r", "w", "s"))
+        flags = EventFlag(0) if access == "r" else EventFlag.TOUCH_WRITE
+        self._emit(Op.TOUCH, process, vpn=vpn, nr=nr, what=TOUCH_FILL if access == "s" else 0, flags=flags)
 
     def unmap(self, words: _Words) -> None:
         process = self._process(words)
@@ -576,6 +578,17 @@ class _Assembler:
             words.choice("option", ("ra",))
         self._emit(Op.READ_OBJECT, what=what)
 
+    def splitdbg(self, words: _Words) -> None:
+        process = self._process(words)
+        vpn, nr = self._range(words)
+        order = words.number("order") if words.more() else 0
+        if order > self._geometry.pmd_order:
+            words.fail(f"order {order} must be at most {self._geometry.pmd_order}")
+        self._emit(Op.SPLIT, process, vpn=vpn, nr=nr, arg=order)
+
+    def deferred_split(self, words: _Words) -> None:
+        self._emit(Op.DEFERRED_SPLIT)
+
     def note(self, words: _Words) -> None:
         while words.more():
             words.word()
@@ -584,15 +597,6 @@ class _Assembler:
 
     def _bare(self, words: _Words) -> None:
         pass
-
-    def _of_range(self, words: _Words) -> None:
-        self._process(words)
-        self._range(words)
-
-    def _splitdbg(self, words: _Words) -> None:
-        self._of_range(words)
-        if words.more():
-            words.number("order")
 
 
 def _on_range(op: Op) -> Callable[[_Assembler, _Words], None]:
@@ -650,7 +654,9 @@ _VERBS: dict[str, tuple[str, Callable[[_Assembler, _Words], str | None], str]] =
     "splice": ("P R OFF N", _on_range(Op.SPLICE), ""),
     "unsplice": ("P", _on_process(Op.UNSPLICE), ""),
     "ksm": ("", _Assembler._bare, "KSM is not modelled"),
-    "splitdbg": ("P R OFF N [ORDER]", _Assembler._splitdbg, "splitting a folio is not modelled"),
+    "splitdbg": ("P R OFF N [ORDER]", _Assembler.splitdbg, ""),
+    "deferred_split": ("", _Assembler.deferred_split, ""),
+    "migrate": ("P R OFF N", _on_range(Op.MIGRATE), ""),
     "swapon": ("", _Assembler._bare, "swap devices are not modelled"),
     "swapoff": ("", _Assembler._bare, "swap devices are not modelled"),
 }

@@ -3,14 +3,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import numpy as np
+
 from folio_perf._native import engine
 from folio_perf.geometry import FolioPolicy, Geometry
 from folio_perf.machine import Machine
 from folio_perf.profile import KernelProfile
-from folio_perf.scenario import OBJECT_KINDS, Scenario
+from folio_perf.scenario import OBJECT_KINDS, Op, Scenario
 from folio_perf.schemes import SchemeSpec
 
 __all__ = ["new_simulation"]
+
+
+# What these do depends on what pages hold.
+_LOOK_AT_CONTENTS: Final = (Op.SPLIT, Op.DEFERRED_SPLIT)
 
 
 def new_simulation(
@@ -74,6 +82,7 @@ def new_simulation(
         "recount_period": int(scheme.period) if scheme.recount == "threshold" else 0,
         "recount_naive": int(scheme.race == "naive"),
         "pins_exact": int(scheme.pins == "exact"),
+        "contents": int(bool(np.isin(scenario.events["op"], _LOOK_AT_CONTENTS).any())),
         "walk_order_seed": walk_order_seed,
         "truth": int(truth),
         "strict": int(scenario.strict),

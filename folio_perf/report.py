@@ -107,6 +107,10 @@ _TOTALS: Final[Mapping[str, str]] = {
     "swap_outs": "pages swapped out",
     "swap_ins": "pages swapped in",
     "file_discards": "file pages discarded",
+    "folio_splits": "folios split",
+    "splits_refused": "folio splits refused",
+    "migrations": "folios migrated",
+    "migrations_refused": "migrations refused",
 }
 
 

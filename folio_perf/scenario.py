@@ -20,8 +20,8 @@ a comment, offsets and lengths are base pages of the geometry, regions have fixe
     ksm, swapon, swapoff            splitdbg P R OFF N [ORDER]
 
 For the model alone: ``on CPU VERB ...``, ``exec P``, ``smaps P``, and ``total_mapcount``, ``folio_referenced``,
-``try_to_unmap P R OFF N``. Only P0 exists at the start. Declarations (sysfs, obj, region) hold for the whole scenario,
-wherever they stand; each other line is one step, counted from 0.
+``try_to_unmap``, ``migrate P R OFF N``, ``deferred_split``. Only P0 exists at the start. Declarations (sysfs, obj,
+region) hold for the whole scenario, wherever they stand; each other line is one step, counted from 0.
 
 A comment line before the first operation describes the scenario. Operations that are read but not modelled are listed
 in `Scenario.unsupported` instead of becoming events.
@@ -304,8 +304,16 @@ class ScenarioBuilder:
         return self._add("ksm")
 
     def splitdbg(self, process: str, region: str, offset: int, nr: int, order: int | None = None) -> ScenarioBuilder:
-        """Split folios through debugfs; not modelled."""
+        """Split the folios mapped in the range, to order 0 or `order`, as through debugfs."""
         return self._add("splitdbg", process, region, offset, nr, *(() if order is None else (order,)))
+
+    def deferred_split(self) -> ScenarioBuilder:
+        """Work off the deferred split queue, as reclaim does."""
+        return self._add("deferred_split")
+
+    def migrate(self, process: str, region: str, offset: int, nr: int) -> ScenarioBuilder:
+        """Move each folio mapped in the range to fresh pages."""
+        return self._add("migrate", process, region, offset, nr)
 
     def swapon(self) -> ScenarioBuilder:
         """Add a swap device; not modelled."""

@@ -20,6 +20,14 @@ ADVICES = (
     "POPULATE_READ",
     "POPULATE_WRITE",
 )
+RESHAPING = (
+    "splitdbg {place}",
+    "splitdbg {place} 2",
+    "splitdbg {place} 4",
+    "deferred_split",
+    "migrate {place}",
+    "migrate {place}",
+)
 LENGTHS = (1, 1, 2, 3, 5, 8, 16, 17, 31, 64, 100, 128, 300, 512)
 
 
@@ -97,8 +105,10 @@ def random_scenario(seed: int, *, nr_operations: int = 40, mthp: bool = True) ->
             lines.append(f"map {process} T2 T 0 0 1024 {rng.choice(('shared', 'private'))}")
         elif kind < 0.86:
             lines.append(f"exec {process}")
-        elif kind < 0.90:
+        elif kind < 0.88:
             lines.append(f"folio_referenced {place}")
+        elif kind < 0.92:
+            lines.append(rng.choice(RESHAPING).format(place=place))
         elif kind < 0.95:
             lines.append(f"try_to_unmap {place}")
         elif kind < 0.97:

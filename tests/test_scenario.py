@@ -123,6 +123,10 @@ A, B = (0x100000000000 >> 12) + 3, (0x100000000000 + (1 << 32)) >> 12
         ("try_to_unmap P0 A 0 1", event(Op.TRY_TO_UNMAP, vpn=A, nr=1)),
         ("maybe_pinned P0 A 0 1", event(Op.MAYBE_PINNED, vpn=A, nr=1)),
         ("smaps P0", event(Op.SMAPS)),
+        ("splitdbg P0 A 0 2", event(Op.SPLIT, vpn=A, nr=2)),
+        ("splitdbg P0 A 0 2 4", event(Op.SPLIT, vpn=A, nr=2, arg=4)),
+        ("deferred_split", event(Op.DEFERRED_SPLIT)),
+        ("migrate P0 A 0 2", event(Op.MIGRATE, vpn=A, nr=2)),
     ],
 )
 def test_verb(line: str, expected: tuple[int, ...]) -> None:
@@ -683,12 +687,12 @@ def test_builder_has_every_verb() -> None:
     builder.maybe_pinned("P0", "A", 0, 1)
     builder.note("any text").mlock("P0", "A", 0, 1).munlock("P0", "A", 0, 1).pin("P0", "A", 0, 1).unpin("P0")
     builder.splice("P0", "A", 0, 1).unsplice("P0").ksm().splitdbg("P0", "A", 0, 1).splitdbg("P0", "A", 0, 1, 3)
-    builder.swapon().swapoff()
+    builder.swapon().swapoff().deferred_split().migrate("P0", "A", 0, 1)
     scenario = builder.build()
     assert parse_scenarios(builder.text(), GEOMETRY) == [scenario]
     assert scenario.folio_policy == FolioPolicy(always_bytes=(65536,), madvise_bytes=(), name="always=64K")
     assert {Op(op) for op in scenario.events["op"]} == set(Op)
-    assert len(scenario.unsupported) == 5
+    assert len(scenario.unsupported) == 3
 
 
 # values

@@ -17,6 +17,11 @@
 #define fperf_folio_referenced FPERF_FN(fperf_folio_referenced)
 #define fperf_try_to_unmap FPERF_FN(fperf_try_to_unmap)
 #define fperf_smaps FPERF_FN(fperf_smaps)
+#define fperf_no_extra_refs FPERF_FN(fperf_no_extra_refs)
+#define fperf_freeze_refs FPERF_FN(fperf_freeze_refs)
+#define fperf_split_huge_page FPERF_FN(fperf_split_huge_page)
+#define fperf_deferred_split FPERF_FN(fperf_deferred_split)
+#define fperf_migrate_folio FPERF_FN(fperf_migrate_folio)
 
 /* A consumer that looks at one folio. */
 struct fperf_consumer {
@@ -40,6 +45,20 @@ int fperf_folio_referenced(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHE
 
 /* try_to_unmap.c: reclaim's unmap. Asks mapped before, and after each VMA to stop. */
 int fperf_try_to_unmap(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHECK;
+
+/*
+ * split_huge_page.c: asks mapping_refs to learn of other references, mapped to end its walk. NOOP: refused, or nothing to
+ * split. deferred_split(): all folios of the deferred split queue, to order 0.
+ */
+int fperf_split_huge_page(struct fperf_sim *sim, uint64_t folio, uint32_t order) FPERF_MUST_CHECK;
+int fperf_deferred_split(struct fperf_sim *sim) FPERF_MUST_CHECK;
+/* Nobody but mappings, the page cache and the caller's one reference holds the folio. */
+bool fperf_no_extra_refs(struct fperf_sim *sim, uint64_t folio);
+/* Unmapped, it is the caller's and the page cache's alone: no reference is left. Else nothing happens. */
+bool fperf_freeze_refs(struct fperf_sim *sim, uint64_t folio);
+
+/* migrate.c: a copy takes the folio's place. Asks mapping_refs and mapped, as a split does. */
+int fperf_migrate_folio(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHECK;
 
 /* smaps.c: asks page_mapcount per page. rows may be NULL; *nr rows there are. */
 int fperf_smaps(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_vma_row *rows, size_t cap,

@@ -37,7 +37,10 @@
 	X(UNSPLICE,	unsplice)				\
 	X(MLOCK,	mlock)					\
 	X(MUNLOCK,	munlock)				\
-	X(MAYBE_PINNED,	maybe_pinned)
+	X(MAYBE_PINNED,	maybe_pinned)			\
+	X(SPLIT,	split)					\
+	X(DEFERRED_SPLIT, deferred_split)			\
+	X(MIGRATE,	migrate)
 
 enum fperf_op {
 #define X(NAME, name) FPERF_OP_##NAME,
@@ -68,7 +71,9 @@ enum fperf_op {
 	X(SMAPS,	smaps)					\
 	X(GUP,		gup)					\
 	X(MLOCK,	mlock)				\
-	X(MAYBE_PINNED,	maybe_pinned)
+	X(MAYBE_PINNED,	maybe_pinned)			\
+	X(SPLIT,	split)					\
+	X(MIGRATE,	migrate)
 
 enum fperf_event_kind {
 #define X(NAME, name) FPERF_EV_##NAME,
@@ -214,6 +219,9 @@ enum {
 	FPERF_EVENT_FLAGS = (1u << 7) - 1,
 };
 
+/* TOUCH: fperf_event.what of a write that fills the page with one byte; 0: it writes one byte. */
+#define FPERF_TOUCH_FILL 1u
+
 /* MMAP: fperf_event.what for anonymous memory; else the index of an object plus one. */
 #define FPERF_WHAT_ANON 0u
 
@@ -226,7 +234,7 @@ enum {
  *   mremap           process vpn nr(old) arg(new vpn) arg2(new nr)
  *   mprotect         process vpn nr flags
  *   madvise          process vpn nr what(advice)
- *   touch            process vpn nr flags: one access per page, ascending
+ *   touch            process vpn nr flags what: one access per page, ascending
  *   fork             process arg(child) flags
  *   exec, exit       process
  *   truncate         what(object + 1) nr(new size)
@@ -237,6 +245,9 @@ enum {
  *   pin, splice      process vpn nr: long-term pins of a ring; plain references of a pipe
  *   unpin, unsplice  process
  *   mlock, munlock   process vpn nr
+ *   split            process vpn nr arg(order): the folios mapped in the range, as through debugfs
+ *   deferred_split   the deferred split queue is worked off
+ *   migrate          process vpn nr: each folio mapped in the range moves to fresh pages
  */
 struct fperf_event {
 	uint16_t op;  /* enum fperf_op */
@@ -360,6 +371,10 @@ struct fperf_totals {
 	uint64_t swap_outs;
 	uint64_t swap_ins;
 	uint64_t file_discards;
+	uint64_t folio_splits;
+	uint64_t splits_refused; /* somebody else refers to the folio, or a stale count does */
+	uint64_t migrations;
+	uint64_t migrations_refused;
 };
 
 #endif

@@ -145,6 +145,8 @@ int fperf_check_event(struct fperf_sim *sim, const struct fperf_event *e)
 			ret = FPERF_ERR(ARGUMENT);
 		return ret;
 	}
+	if (e->op == FPERF_OP_DEFERRED_SPLIT)
+		return 0;
 	if (!p || p->state == FPERF_PROC_NEVER)
 		return FPERF_ERR(NO_PROCESS);
 	if (p->state == FPERF_PROC_EXITED)
@@ -180,7 +182,9 @@ int fperf_check_event(struct fperf_sim *sim, const struct fperf_event *e)
 		return check_mmap(sim, mm, e);
 	if (e->op == FPERF_OP_MREMAP)
 		return check_mremap(sim, mm, e);
-	if (e->op == FPERF_OP_MADVISE && e->what >= FPERF_NR_ADVICES)
+	if ((e->op == FPERF_OP_MADVISE && e->what >= FPERF_NR_ADVICES) ||
+	    (e->op == FPERF_OP_TOUCH && e->what > FPERF_TOUCH_FILL) ||
+	    (e->op == FPERF_OP_SPLIT && e->arg > sim->pmd_order))
 		return FPERF_ERR(ARGUMENT);
 	if (e->op == FPERF_OP_MUNMAP)
 		ret = check_room(sim, mm, cuts_middle(mm, e->vpn, e->vpn + e->nr));

@@ -69,3 +69,23 @@ int fperf_touch_range(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t vpn, 
 	}
 	return 0;
 }
+
+/* A write stores one byte: the page's number in the event, the process's and one, added up; or 0x5a all over. */
+int fperf_run_touch(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e)
+{
+	const bool write = e->flags & FPERF_TOUCH_WRITE, fill = e->what == FPERF_TOUCH_FILL;
+	bool faulted = false;
+	int ret = 0;
+
+	if (!sim->contents || !write) {
+		ret = fperf_touch_range(sim, mm, e->vpn, e->nr, write, &faulted);
+	} else {
+		for (uint64_t i = 0; i < e->nr && !ret; i++) {
+			ret = fperf_touch_range(sim, mm, e->vpn + i, 1, true, &faulted);
+			if (!ret)
+				fperf_content_write(sim, mm, e->vpn + i, fill ? 0x5a : (uint8_t)(i + e->process + 1),
+						    fill);
+		}
+	}
+	return ret ? ret : faulted ? FPERF_APPLIED : FPERF_NOOP;
+}

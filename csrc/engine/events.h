@@ -13,10 +13,13 @@
 #define fperf_check_pinnable FPERF_FN(fperf_check_pinnable)
 #define fperf_check_touch FPERF_FN(fperf_check_touch)
 #define fperf_read_mappings FPERF_FN(fperf_read_mappings)
+#define fperf_run_consumer FPERF_FN(fperf_run_consumer)
 #define fperf_run_madvise FPERF_FN(fperf_run_madvise)
 #define fperf_run_mlock FPERF_FN(fperf_run_mlock)
 #define fperf_run_pin FPERF_FN(fperf_run_pin)
 #define fperf_run_splice FPERF_FN(fperf_run_splice)
+#define fperf_run_touch FPERF_FN(fperf_run_touch)
+#define fperf_run_split FPERF_FN(fperf_run_split)
 #define fperf_touch_range FPERF_FN(fperf_touch_range)
 
 static inline struct fperf_process *fperf_process_of(struct fperf_sim *sim, uint32_t process)
@@ -36,8 +39,13 @@ int fperf_check_event(struct fperf_sim *sim, const struct fperf_event *e) FPERF_
 
 /* event_touch.c: one access per page, ascending; each fault is an event of its own. */
 int fperf_check_touch(const struct fperf_vma *vma, uint64_t vpn, bool write) FPERF_MUST_CHECK;
+int fperf_run_touch(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
 int fperf_touch_range(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t vpn, uint64_t nr, bool write,
 		      bool *faulted) FPERF_MUST_CHECK;
+
+/* event_consumer.c: every folio that the range maps, once. */
+int fperf_run_consumer(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
+int fperf_run_split(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
 
 /* event_hold.c: pin, splice, mlock; check_pinnable(): does io_uring take the pages of these VMAs? */
 int fperf_check_pinnable(const struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start,

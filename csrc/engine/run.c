@@ -124,47 +124,6 @@ static int run_exit(struct fperf_sim *sim, struct fperf_process *process)
 	return ret;
 }
 
-/* A consumer looks at every folio the range maps, once each, in order of address. */
-static int run_consumer(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e)
-{
-	const struct fperf_consumer *consumer = fperf_consumer_table;
-	bool any = false;
-
-	while (consumer->look && consumer->op != e->op)
-		consumer++;
-	if (!consumer->look)
-		return FPERF_ERR(EVENT);
-	for (uint64_t vpn = e->vpn, past = e->vpn + e->nr; vpn < past;) {
-		const uint64_t *const pmd = fperf_pmd_peek(sim, mm, vpn);
-		uint64_t entry = pmd ? *pmd : 0;
-		uint64_t folio, next = vpn + 1;
-		int ret;
-
-		if (!entry) {
-			vpn = fperf_pmd_floor(sim, vpn) + sim->entries;
-			continue;
-		}
-		if (entry & FPERF_PTE_LEAF)
-			next = fperf_pmd_floor(sim, vpn) + sim->entries;
-		else
-			entry = fperf_table(&sim->mem, fperf_pmd_table(entry))[fperf_pte_index(sim, vpn)];
-		if ((entry & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) != FPERF_PTE_PRESENT) {
-			vpn = next;
-			continue;
-		}
-		folio = fperf_folio_head(sim, fperf_pte_pfn(entry));
-		if (!(entry & FPERF_PTE_LEAF))
-			next = vpn + (folio + (1ull << fperf_folio_order(sim, folio)) - fperf_pte_pfn(entry));
-		any = true;
-		fperf_event_begin(&sim->door, consumer->event);
-		ret = consumer->look(sim, folio);
-		if (ret)
-			return ret;
-		vpn = next;
-	}
-	return any ? FPERF_APPLIED : FPERF_NOOP;
-}
-
 static int run_object(struct fperf_sim *sim, const struct fperf_event *e)
 {
 	struct fperf_object *const object = sim->objects[e->what - 1];
@@ -184,7 +143,6 @@ static int run_one(struct fperf_sim *sim, const struct fperf_event *e)
 {
 	struct fperf_process *const process = fperf_process_of(sim, e->process);
 	struct fperf_mm *const mm = process ? process->mm : NULL;
-	bool faulted = false;
 	size_t nr;
 	int ret;
 
@@ -209,8 +167,7 @@ static int run_one(struct fperf_sim *sim, const struct fperf_event *e)
 	case FPERF_OP_MADVISE:
 		return fperf_run_madvise(sim, mm, e);
 	case FPERF_OP_TOUCH:
-		ret = fperf_touch_range(sim, mm, e->vpn, e->nr, e->flags & FPERF_TOUCH_WRITE, &faulted);
-		return ret ? ret : faulted ? FPERF_APPLIED : FPERF_NOOP;
+		return fperf_run_touch(sim, mm, e);
 	case FPERF_OP_FORK:
 		return run_fork(sim, process, e);
 	case FPERF_OP_EXEC:
@@ -243,7 +200,12 @@ static int run_one(struct fperf_sim *sim, const struct fperf_event *e)
 	case FPERF_OP_FOLIO_REFERENCED:
 	case FPERF_OP_TRY_TO_UNMAP:
 	case FPERF_OP_MAYBE_PINNED:
-		return run_consumer(sim, mm, e);
+	case FPERF_OP_MIGRATE:
+		return fperf_run_consumer(sim, mm, e);
+	case FPERF_OP_SPLIT:
+		return fperf_run_split(sim, mm, e);
+	case FPERF_OP_DEFERRED_SPLIT:
+		return fperf_deferred_split(sim);
 	case FPERF_NR_OPS:
 		break;
 	}

@@ -13,7 +13,9 @@ int fperf_frames_init(struct fperf_sim *sim)
 {
 	sim->folios = fperf_reserve(bytes_of_table(sim, sizeof(*sim->folios)));
 	sim->page_order = fperf_reserve(bytes_of_table(sim, sizeof(*sim->page_order)));
-	if (!sim->folios || !sim->page_order)
+	if (sim->cfg.contents)
+		sim->contents = fperf_reserve(bytes_of_table(sim, sizeof(*sim->contents)));
+	if (!sim->folios || !sim->page_order || (sim->cfg.contents && !sim->contents))
 		return FPERF_ERR(ADDR_SPACE);
 	sim->next_pfn = 1; /* pfn 0 stands for "no page" */
 	return 0;
@@ -23,6 +25,7 @@ void fperf_frames_destroy(struct fperf_sim *sim)
 {
 	fperf_unreserve(sim->folios, bytes_of_table(sim, sizeof(*sim->folios)));
 	fperf_unreserve(sim->page_order, bytes_of_table(sim, sizeof(*sim->page_order)));
+	fperf_unreserve(sim->contents, bytes_of_table(sim, sizeof(*sim->contents)));
 	for (unsigned int order = 0; order < 32; order++)
 		free(sim->free_frames[order].pfns);
 }
@@ -132,6 +135,7 @@ int fperf_folio_alloc(struct fperf_sim *sim, uint32_t order, uint64_t *ret)
 		return err;
 	memset(&sim->page_order[folio], (int)order, 1ull << order);
 	sim->folios[folio] = (struct fperf_folio){ .live = true };
+	fperf_content_set(sim, folio, 1ull << order, FPERF_CONTENT_ZERO);
 	sim->totals.folios_live++;
 	sim->totals.pages_live += 1ull << order;
 	log_op(sim, FPERF_HOOK_FOLIO_INIT, folio, order);
@@ -157,19 +161,23 @@ void fperf_folio_release(struct fperf_sim *sim, uint64_t folio, uint32_t order)
 	fperf_because(door, before);
 }
 
+static void leave_split_queue(struct fperf_sim *sim, uint64_t folio)
+{
+	const enum fperf_cause before = fperf_because(&sim->door, FPERF_CAUSE_FIXED);
+
+	if (sim->folios[folio].deferred)
+		fperf_touch(&sim->door, FPERF_FIELD_SPLIT_QUEUE_LOCK, FPERF_RMW, sim->split_queue_lock_at);
+	sim->folios[folio].deferred = false;
+	fperf_because(&sim->door, before);
+}
+
 static void folio_free(struct fperf_sim *sim, uint64_t folio)
 {
 	struct fperf_folio *const f = &sim->folios[folio];
 	const uint32_t order = fperf_folio_order(sim, folio);
 
 	FPERF_BUG_ON(f->true_pte || f->true_pmd);
-	if (f->deferred) {
-		const enum fperf_cause before = fperf_because(&sim->door, FPERF_CAUSE_FIXED);
-
-		fperf_touch(&sim->door, FPERF_FIELD_SPLIT_QUEUE_LOCK, FPERF_RMW, sim->split_queue_lock_at);
-		fperf_because(&sim->door, before);
-		f->deferred = false;
-	}
+	leave_split_queue(sim, folio);
 	log_op(sim, FPERF_HOOK_FOLIO_FREE, folio, order);
 	fperf_folio_release(sim, folio, order);
 	if (f->anon)
@@ -242,28 +250,43 @@ void fperf_folio_set_anon_vma(struct fperf_sim *sim, uint64_t folio, struct fper
 		anon_vma->nr_leaked += f->leaked;
 }
 
-bool fperf_folio_split_file(struct fperf_sim *sim, uint64_t folio)
+void fperf_folio_reshape(struct fperf_sim *sim, uint64_t folio, uint32_t order)
 {
 	struct fperf_folio const was = sim->folios[folio];
+	const uint32_t big = fperf_folio_order(sim, folio);
+	const uint64_t nr = 1ull << big, step = 1ull << order;
+
+	FPERF_BUG_ON(fperf_head(sim, folio)->refcount || fperf_truth_mappings(sim, folio));
+	leave_split_queue(sim, folio);
+	log_op(sim, FPERF_HOOK_FOLIO_FREE, folio, big);
+	fperf_folio_release(sim, folio, big);
+	if (was.anon)
+		fperf_folio_set_anon_vma(sim, folio, NULL);
+	sim->totals.folios_live += (nr >> order) - 1;
+	memset(&sim->page_order[folio], (int)order, nr);
+	for (uint64_t i = 0; i < nr; i += step) {
+		sim->folios[folio + i] = (struct fperf_folio){ .live = true, .index = was.index + i };
+		if (was.anon)
+			fperf_folio_set_anon_vma(sim, folio + i, was.anon_vma);
+		else
+			sim->folios[folio + i].object = was.object;
+		log_op(sim, FPERF_HOOK_FOLIO_INIT, folio + i, order);
+		fperf_folio_prepare(sim, folio + i, order);
+	}
+}
+
+bool fperf_folio_split_file(struct fperf_sim *sim, uint64_t folio)
+{
 	const uint32_t order = fperf_folio_order(sim, folio);
 	enum fperf_cause before;
 
-	FPERF_BUG_ON(was.anon || fperf_truth_mappings(sim, folio));
+	FPERF_BUG_ON(sim->folios[folio].anon);
 	/* The freeze: with any reference beyond the cache's own, a stale count's included, the split fails. */
 	if (fperf_head(sim, folio)->refcount != 1 << order)
 		return false;
 	before = fperf_because(&sim->door, FPERF_CAUSE_FIXED);
 	fperf_folio_ref(sim, folio, -(1 << order));
 	fperf_because(&sim->door, before);
-	log_op(sim, FPERF_HOOK_FOLIO_FREE, folio, order);
-	fperf_folio_release(sim, folio, order);
-	sim->totals.folios_live += (1ull << order) - 1;
-	memset(&sim->page_order[folio], 0, 1ull << order);
-	for (uint64_t i = 0; i < 1ull << order; i++) {
-		sim->folios[folio + i] =
-			(struct fperf_folio){ .live = true, .object = was.object, .index = was.index + i };
-		log_op(sim, FPERF_HOOK_FOLIO_INIT, folio + i, 0);
-		fperf_folio_prepare(sim, folio + i, 0);
-	}
+	fperf_folio_reshape(sim, folio, 0);
 	return true;
 }

@@ -51,7 +51,7 @@ static int copy_leaf(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_
 }
 
 /* copy_present_page(): a page of its own for the child; the parent keeps the one that may be pinned. */
-static int copy_page(struct fperf_sim *sim, struct fperf_vma *dst, uint64_t vpn, uint64_t *to)
+static int copy_page(struct fperf_sim *sim, struct fperf_vma *dst, uint64_t vpn, uint64_t pfn, uint64_t *to)
 {
 	struct fperf_run run;
 	uint64_t folio;
@@ -60,6 +60,7 @@ static int copy_page(struct fperf_sim *sim, struct fperf_vma *dst, uint64_t vpn,
 	if (ret)
 		return ret;
 	sim->totals.cow_copies++;
+	fperf_content_copy(sim, folio, pfn, 1);
 	fperf_folio_set_anon_vma(sim, folio, dst->anon_vma);
 	sim->folios[folio].index = dst->pgoff + (vpn - dst->start);
 	run = fperf_run_at(sim, dst, folio, 1, vpn, true, true);
@@ -98,7 +99,7 @@ static int copy_ptes(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_
 			    fperf_needs_copy_for_pin(sim, src, fperf_folio_head(sim, pfn))) {
 				batch = 1;
 				if (must_copy(sim, pfn)) {
-					const int ret = copy_page(sim, dst, vpn + i, &to[i]);
+					const int ret = copy_page(sim, dst, vpn + i, pfn, &to[i]);
 
 					if (ret)
 						return ret;

@@ -23,6 +23,11 @@ void fperf_folio_lookup_get(struct fperf_sim *sim, uint64_t folio);
 void fperf_folio_lookup_put(struct fperf_sim *sim, uint64_t folio);
 int32_t fperf_folio_load_refs(struct fperf_sim *sim, uint64_t folio);
 void fperf_folio_set_anon_vma(struct fperf_sim *sim, uint64_t folio, struct fperf_anon_vma *anon_vma);
+/*
+ * A frozen folio, without references and mappings, becomes folios of a smaller order; each comes out with one reference,
+ * and belongs to the same anon_vma or object.
+ */
+void fperf_folio_reshape(struct fperf_sim *sim, uint64_t folio, uint32_t order);
 /* An unmapped file folio becomes 2^order order-0 folios in the page cache; false: somebody still refers to it. */
 bool fperf_folio_split_file(struct fperf_sim *sim, uint64_t folio);
 
@@ -42,6 +47,14 @@ void fperf_exclusive_set(struct fperf_sim *sim, uint64_t pfn, uint32_t nr);
 bool fperf_exclusive_clear(struct fperf_sim *sim, uint64_t pfn, uint32_t nr);
 bool fperf_exclusive_test(struct fperf_sim *sim, uint64_t pfn);
 
+/* ---- content.c: what pages hold, as far as events can tell. Costs nothing; nothing happens unless it is kept ---- */
+enum { FPERF_CONTENT_ZERO = 0, FPERF_CONTENT_UNKNOWN = UINT16_MAX };
+uint16_t fperf_content(const struct fperf_sim *sim, uint64_t pfn);
+void fperf_content_set(struct fperf_sim *sim, uint64_t pfn, uint64_t nr, uint16_t content);
+void fperf_content_copy(struct fperf_sim *sim, uint64_t to, uint64_t from, uint64_t nr);
+/* A process writes the first byte of the page mapped at vpn, or all. */
+void fperf_content_write(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t vpn, uint8_t byte, bool all);
+
 /* ---- log.c ---- */
 struct fperf_rmap_op *fperf_log_append(struct fperf_sim *sim, enum fperf_rmap_hook hook, uint64_t folio);
 void fperf_log_run(struct fperf_sim *sim, enum fperf_rmap_hook hook, const struct fperf_run *run);
@@ -58,6 +71,9 @@ enum {
 	FPERF_PTE_SWAP = 1u << 6, /* not present; the number is a swap slot */
 	FPERF_PTE_SWAP_EXCLUSIVE = 1u << 7,
 	FPERF_PTE_SCHEME = 1u << 8, /* left to the scheme */
+	FPERF_PTE_MIGRATION = 1u
+		<< 9, /* not present; the number is the page that was mapped; never outlives its event */
+	FPERF_PTE_STATE = FPERF_PTE_PRESENT | FPERF_PTE_ZERO | FPERF_PTE_MIGRATION,
 };
 #define FPERF_PTE_SHIFT 12
 #define FPERF_PTE_FLAGS ((1ull << FPERF_PTE_SHIFT) - 1)
@@ -250,10 +266,16 @@ struct fperf_rmap_walk {
 	uint32_t first, nr;
 	uint64_t lock_at;
 	uint32_t batch;	 /* entries one hit may hold; the walk's user lowers it */
-	bool anon;
+	/* What hits look like: FPERF_PTE_PRESENT or _MIGRATION, and the page that the entry of page 0 names. */
+	uint64_t state, entry_pfn;
+	bool anon, locked;
 };
 /* false: nothing to walk (no anon_vma). Each next() is one candidate VMA; end() must follow. */
 bool fperf_rmap_walk_begin(struct fperf_sim *sim, struct fperf_rmap_walk *walk, uint64_t folio);
+/* The same under the tree's lock, which the caller took by fperf_rmap_lock(). */
+bool fperf_rmap_walk_begin_locked(struct fperf_sim *sim, struct fperf_rmap_walk *walk, uint64_t folio);
+/* down and up of the rwsem of the tree a folio's walk goes through: one RMW each; false if there is no tree. */
+bool fperf_rmap_lock(struct fperf_sim *sim, uint64_t folio);
 bool fperf_rmap_walk_next(struct fperf_rmap_walk *walk);
 void fperf_rmap_walk_end(struct fperf_rmap_walk *walk);
 
@@ -266,6 +288,18 @@ struct fperf_rmap_hit {
 };
 /* Next hit at or after page *cursor of the candidate's range; as page_vma_mapped_walk() looks for it. */
 bool fperf_rmap_walk_hit(struct fperf_rmap_walk *walk, uint32_t *cursor, struct fperf_rmap_hit *hit);
+
+/* ---- migrate_entry.c: mappings that stand aside while their folio changes ---- */
+/*
+ * Turn every mapping into a migration entry, until the scheme says that the folio is not mapped. Entries of a PMD are
+ * made per page (split_pmds), or one in its place.
+ */
+int fperf_mappings_to_entries(struct fperf_sim *sim, uint64_t folio, bool split_pmds, bool locked) FPERF_MUST_CHECK;
+/*
+ * Turn the migration entries of pages from old on into mappings of the folio, one at a time. `split`: it is what a larger
+ * one was split into, and the tree is locked.
+ */
+int fperf_entries_to_mappings(struct fperf_sim *sim, uint64_t folio, uint64_t old, bool split) FPERF_MUST_CHECK;
 
 /* ---- fault.c ---- */
 enum { FPERF_FAULT_DONE = 0, FPERF_FAULT_SATISFIED = 1, FPERF_FAULT_WRITE_PROTECTED = 2 };
@@ -323,6 +357,8 @@ int fperf_zap_range(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start
 int fperf_munmap(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end) FPERF_MUST_CHECK;
 int fperf_exit_mm(struct fperf_sim *sim, struct fperf_mm *mm) FPERF_MUST_CHECK;
 int fperf_split_pmd(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pmd) FPERF_MUST_CHECK;
+/* The mapping goes and leaves a table of migration entries (split with freeze, v6.2 and later). Anonymous folios. */
+int fperf_freeze_pmd(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pmd) FPERF_MUST_CHECK;
 /* Split a PMD mapping that crosses vpn (kernel: vma_adjust_trans_huge). */
 int fperf_split_pmd_at(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn) FPERF_MUST_CHECK;
 int fperf_fork_mm(struct fperf_sim *sim, struct fperf_mm *parent, struct fperf_mm *child) FPERF_MUST_CHECK;
@@ -337,6 +373,8 @@ int fperf_mprotect(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, u
 int fperf_swap_slots(struct fperf_sim *sim, uint32_t nr, uint64_t *base) FPERF_MUST_CHECK;
 /* After a swap-out: give back the slots no entry came to refer to. */
 void fperf_swap_slots_settle(struct fperf_sim *sim, uint64_t base, uint32_t nr);
+/* An entry of a page that goes to its slot. */
+void fperf_swap_out_page(struct fperf_sim *sim, uint64_t slot, uint64_t pfn);
 void fperf_swap_dup(struct fperf_sim *sim, uint64_t slot);
 void fperf_swap_put(struct fperf_sim *sim, uint64_t slot);
 int fperf_swap_in(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte,

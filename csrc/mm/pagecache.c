@@ -75,6 +75,8 @@ int fperf_pagecache_add(struct fperf_sim *sim, struct fperf_object *object, uint
 	err = fperf_folio_alloc(sim, order, &folio);
 	if (err)
 		return err;
+	if (!fperf_object_is_shmem(object))
+		fperf_content_set(sim, folio, nr, FPERF_CONTENT_UNKNOWN);
 	sim->folios[folio].object = object;
 	sim->folios[folio].index = index;
 	for (uint64_t i = 0; i < nr; i++)

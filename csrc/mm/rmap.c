@@ -47,7 +47,21 @@ static struct fperf_itnode *next_candidate(struct fperf_rmap_walk *walk)
 	return walk->nr_shuffled ? walk->shuffled[--walk->nr_shuffled] : NULL;
 }
 
-bool fperf_rmap_walk_begin(struct fperf_sim *sim, struct fperf_rmap_walk *walk, uint64_t folio)
+/* Address of the rwsem that guards the tree, 0 if the folio has none. */
+static uint64_t tree_lock(const struct fperf_folio *f)
+{
+	if (f->anon)
+		return f->anon_vma->root->at;
+	return f->object ? f->object->at : 0;
+}
+
+static void charge_lock(struct fperf_sim *sim, const struct fperf_rmap_walk *walk)
+{
+	if (!walk->locked)
+		fperf_lock_word(&sim->door, FPERF_FIELD_RMAP_LOCK, walk->lock_at);
+}
+
+static bool begin(struct fperf_sim *sim, struct fperf_rmap_walk *walk, uint64_t folio, bool locked)
 {
 	const struct fperf_folio *const f = &sim->folios[folio];
 
@@ -55,27 +69,48 @@ bool fperf_rmap_walk_begin(struct fperf_sim *sim, struct fperf_rmap_walk *walk, 
 					  .folio = folio,
 					  .order = fperf_folio_order(sim, folio),
 					  .start = f->index,
+					  .lock_at = tree_lock(f),
 					  .batch = sim->entries,
-					  .anon = f->anon };
+					  .state = FPERF_PTE_PRESENT,
+					  .entry_pfn = folio,
+					  .anon = f->anon,
+					  .locked = locked };
 	walk->last = f->index + (1ull << walk->order) - 1;
 	/* folio->mapping tells where the tree is. */
 	fperf_touch(&sim->door, FPERF_FIELD_MAPPING, FPERF_LOAD,
 		    fperf_arena_offset(&sim->mem, &fperf_head(sim, folio)->mapping));
+	if (!walk->lock_at)
+		return false;
+	charge_lock(sim, walk);
 	if (f->anon) {
-		walk->lock_at = f->anon_vma->root->at;
-		fperf_lock_word(&sim->door, FPERF_FIELD_RMAP_LOCK, walk->lock_at);
 		fperf_touch(&sim->door, FPERF_FIELD_ANON_VMA, FPERF_LOAD, f->anon_vma->at + 64);
 		walk->node = fperf_itree_first(&f->anon_vma->tree, walk->start, walk->last);
 	} else {
-		if (!f->object)
-			return false;
-		walk->lock_at = f->object->at;
-		fperf_lock_word(&sim->door, FPERF_FIELD_RMAP_LOCK, walk->lock_at);
 		fperf_touch(&sim->door, FPERF_FIELD_MAPPING_OBJECT, FPERF_LOAD, f->object->at + 64);
 		walk->node = fperf_itree_first(&f->object->i_mmap, walk->start, walk->last);
 	}
 	if (sim->cfg.walk_order_seed)
 		shuffle(walk);
+	return true;
+}
+
+bool fperf_rmap_walk_begin(struct fperf_sim *sim, struct fperf_rmap_walk *walk, uint64_t folio)
+{
+	return begin(sim, walk, folio, false);
+}
+
+bool fperf_rmap_walk_begin_locked(struct fperf_sim *sim, struct fperf_rmap_walk *walk, uint64_t folio)
+{
+	return begin(sim, walk, folio, true);
+}
+
+bool fperf_rmap_lock(struct fperf_sim *sim, uint64_t folio)
+{
+	const uint64_t lock_at = tree_lock(&sim->folios[folio]);
+
+	if (!lock_at)
+		return false;
+	fperf_lock_word(&sim->door, FPERF_FIELD_RMAP_LOCK, lock_at);
 	return true;
 }
 
@@ -103,7 +138,7 @@ bool fperf_rmap_walk_next(struct fperf_rmap_walk *walk)
 void fperf_rmap_walk_end(struct fperf_rmap_walk *walk)
 {
 	/* up_read() is an atomic too: two per walk. */
-	fperf_lock_word(&walk->sim->door, FPERF_FIELD_RMAP_LOCK, walk->lock_at);
+	charge_lock(walk->sim, walk);
 	free(walk->shuffled);
 	walk->shuffled = NULL;
 }
@@ -122,8 +157,8 @@ bool fperf_rmap_walk_hit(struct fperf_rmap_walk *walk, uint32_t *cursor, struct 
 		uint32_t i = 0, nr = 0;
 
 		if (!pmd || !*pmd || *pmd & FPERF_PTE_LEAF) {
-			const bool mapped = pmd && *pmd & FPERF_PTE_LEAF && !(*pmd & FPERF_PTE_ZERO) &&
-					    fperf_pte_pfn(*pmd) == walk->folio;
+			const bool mapped = pmd && *pmd & FPERF_PTE_LEAF && (*pmd & FPERF_PTE_STATE) == walk->state &&
+					    fperf_pte_pfn(*pmd) == walk->entry_pfn;
 
 			*cursor += span;
 			if (!mapped)
@@ -139,8 +174,8 @@ bool fperf_rmap_walk_hit(struct fperf_rmap_walk *walk, uint32_t *cursor, struct 
 			return true;
 		}
 		ptes = &fperf_table(&sim->mem, fperf_pmd_table(*pmd))[fperf_pte_index(sim, vpn)];
-		while (i < span && !((ptes[i] & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) == FPERF_PTE_PRESENT &&
-				     fperf_pte_pfn(ptes[i]) == walk->folio + walk->first + *cursor + i))
+		while (i < span && !((ptes[i] & FPERF_PTE_STATE) == walk->state &&
+				     fperf_pte_pfn(ptes[i]) == walk->entry_pfn + walk->first + *cursor + i))
 			i++;
 		if (i < span)
 			nr = fperf_pte_batch(sim, &ptes[i], span - i < walk->batch ? span - i : walk->batch);

@@ -117,6 +117,7 @@ struct fperf_share {
 struct fperf_swap_slot {
 	uint32_t count;	 /* entries in page tables */
 	uint64_t pfn;  /* folio in the swap cache, 0 = none */
+	uint16_t content;
 };
 
 struct fperf_sim {
@@ -134,6 +135,7 @@ struct fperf_sim {
 	/* page frames */
 	struct fperf_folio *folios; /* by pfn of the head */
 	uint8_t *page_order;  /* by pfn: order of the folio it belongs to */
+	uint16_t *contents;  /* by pfn, see content.c; NULL: nobody asks */
 	uint64_t next_pfn;
 	struct fperf_frames {
 		uint64_t *pfns;

@@ -35,6 +35,12 @@ void fperf_swap_slots_settle(struct fperf_sim *sim, uint64_t base, uint32_t nr)
 			sim->free_swap[sim->nr_free_swap++] = (uint32_t)slot;
 }
 
+void fperf_swap_out_page(struct fperf_sim *sim, uint64_t slot, uint64_t pfn)
+{
+	sim->swap[slot].content = fperf_content(sim, pfn);
+	fperf_swap_dup(sim, slot);
+}
+
 void fperf_swap_dup(struct fperf_sim *sim, uint64_t slot)
 {
 	sim->swap[slot].count++;
@@ -90,6 +96,7 @@ int fperf_swap_in(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, ui
 			return ret;
 		fperf_folio_set_anon_vma(sim, pfn, vma->anon_vma);
 		sim->folios[pfn].index = vma->pgoff + (vpn - vma->start);
+		fperf_content_set(sim, pfn, 1, sim->swap[slot].content);
 	} else {
 		fperf_folio_lookup_get(sim, pfn);
 	}

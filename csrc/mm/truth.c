@@ -93,7 +93,7 @@ bool fperf_truth_present(struct fperf_sim *sim, uint64_t folio, const struct fpe
 			continue;
 		}
 		if (*pmd & FPERF_PTE_LEAF) {
-			if (!(*pmd & FPERF_PTE_ZERO) && fperf_pte_pfn(*pmd) == folio)
+			if ((*pmd & FPERF_PTE_STATE) == FPERF_PTE_PRESENT && fperf_pte_pfn(*pmd) == folio)
 				return true;
 			i = stop;
 			continue;

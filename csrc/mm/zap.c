@@ -145,7 +145,7 @@ void fperf_unmap_hit(struct fperf_sim *sim, struct fperf_vma *vma, const struct 
 		hit->entry[i] = 0;
 		if (swap_base == UINT64_MAX)
 			continue;
-		fperf_swap_dup(sim, swap_base + hit->first + i);
+		fperf_swap_out_page(sim, swap_base + hit->first + i, pfn + i);
 		hit->entry[i] = fperf_pte(
 			swap_base + hit->first + i,
 			FPERF_PTE_SWAP | (fperf_exclusive_clear(sim, pfn + i, 1) ? FPERF_PTE_SWAP_EXCLUSIVE : 0));

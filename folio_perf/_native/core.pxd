@@ -109,6 +109,10 @@ cdef extern from "core/fperf_types.h" nogil:
         uint64_t swap_outs
         uint64_t swap_ins
         uint64_t file_discards
+        uint64_t folio_splits
+        uint64_t splits_refused
+        uint64_t migrations
+        uint64_t migrations_refused
 
 
 cdef extern from "core/fperf_abi.h" nogil:
@@ -158,6 +162,7 @@ cdef extern from "core/fperf_abi.h" nogil:
         uint32_t recount_period
         uint32_t recount_naive
         uint32_t pins_exact
+        uint32_t contents
         uint32_t walk_order_seed
         uint32_t truth
         uint32_t strict

@@ -52,6 +52,7 @@ class SimulationConfig(TypedDict):
     recount_period: int
     recount_naive: int
     pins_exact: int
+    contents: int
     walk_order_seed: int
     truth: int
     strict: int

@@ -93,6 +93,7 @@ CONFIG_FIELDS = (
     "recount_period",
     "recount_naive",
     "pins_exact",
+    "contents",
     "walk_order_seed",
     "truth",
     "strict",
@@ -213,6 +214,7 @@ cdef class Simulation:
         c.recount_period = index(config["recount_period"])
         c.recount_naive = index(config["recount_naive"])
         c.pins_exact = index(config["pins_exact"])
+        c.contents = index(config["contents"])
         c.walk_order_seed = index(config["walk_order_seed"])
         c.truth = index(config["truth"])
         c.strict = index(config["strict"])
