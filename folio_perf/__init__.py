@@ -14,12 +14,13 @@ from __future__ import annotations
 from folio_perf._native.errors import FperfError
 from folio_perf.claims import Claim, claims
 from folio_perf.compare import DEFAULT_SCHEMES, compare
+from folio_perf.contention import contention
 from folio_perf.cost import price, price_matrix
 from folio_perf.explain import explain
 from folio_perf.geometry import FolioPolicy, Geometry, parse_size
 from folio_perf.machine import DEFAULT_MACHINE, Machine, load_machine, machine_names
 from folio_perf.profile import DEFAULT_KERNEL, KernelProfile, load_profile, profile_names
-from folio_perf.results import AccessTrace, Comparison, EventRow, Explanation, Result
+from folio_perf.results import AccessTrace, Comparison, Contention, EventRow, Explanation, Result
 from folio_perf.scenario import (
     Scenario,
     ScenarioBuilder,
@@ -54,6 +55,7 @@ __all__ = [
     "AccessTrace",
     "Claim",
     "Comparison",
+    "Contention",
     "EventRow",
     "Explanation",
     "FolioPolicy",
@@ -72,6 +74,7 @@ __all__ = [
     "__version__",
     "claims",
     "compare",
+    "contention",
     "explain",
     "import_perf_script",
     "load_machine",

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from folio_perf._plotting_pieces import count_label, time_label
-from folio_perf.results import KIND, Difference, Explanation, RunInfo
+from folio_perf._plotting_pieces import count_label, marks_text, run_label, time_label
+from folio_perf.results import KIND, Difference, Explanation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,7 +77,7 @@ def waterfall(explanation: Explanation) -> Figure:
     title = f"{explanation.a.scenario}: where the difference comes from"
     fig.text(0.015, 1 - 0.25 / height, title, fontsize=12.5, fontweight="bold", va="center")
     for at, (name, run) in zip((0.52, 0.74), (("A", explanation.a), ("B", explanation.b)), strict=True):
-        fig.text(0.015, 1 - at / height, f"{name}   {_title(run)}", fontsize=9, va="center")
+        fig.text(0.015, 1 - at / height, f"{name}   {run_label(run)} on {run.machine}", fontsize=9, va="center")
     fig.text(0.015, 0.3 / height, _footer(explanation, timed, low), fontsize=7.5, color=_GREY, va="center")
     return fig
 
@@ -93,19 +93,9 @@ def _steps(explanation: Explanation, timed: bool) -> list[tuple[str, float]]:
     return [*shown, (f"{len(rest)} smaller causes", sum(value for _, value in rest))] if rest else shown
 
 
-def _title(run: RunInfo) -> str:
-    marks = "*" * run.counterfactual + "+" * run.reconstructed
-    return f"{run.scheme}@{run.kernel}{marks} on {run.machine}"
-
-
 def _footer(explanation: Explanation, timed: bool, low: float) -> str:
-    runs = (explanation.a, explanation.b)
     what = "time, upper bound" if timed else "accesses (no time known), B less A"
     notes = f"{KIND}: {what}; rmw: atomics of the operation itself; fixed: what every design pays alike"
     notes += f"\nthe axis starts at {time_label(low)}, not at 0" if low > 0 else ""
-    marks = []
-    if any(run.counterfactual for run in runs):
-        marks.append("* counterfactual: that kernel never counted this way")
-    if any(run.reconstructed for run in runs):
-        marks.append("+ reconstructed: the public description is incomplete")
-    return "\n".join([notes, "    ".join(marks)]) if marks else notes
+    marks = marks_text((explanation.a, explanation.b))
+    return f"{notes}\n{marks}" if marks else notes

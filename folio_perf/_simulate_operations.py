@@ -128,6 +128,12 @@ _OPERATIONS: Final[Mapping[str, Operation]] = {
         before=_TOUCHED_FILE,
         run="unmap P0 A 0 {n}",
     ),
+    "unmap_ptes_shared": Operation(
+        title="munmap of a page-cache folio mapped by PTEs, another process stays",
+        stage="file",
+        before=_SHARED_FILE,
+        run="unmap P1 A 0 {n}",
+    ),
     "map_pmd": Operation(
         title="a fault maps a page-cache folio by PMD",
         stage="file_pmd",

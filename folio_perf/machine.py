@@ -18,11 +18,13 @@ from typing import Any
 
 __all__ = [
     "DEFAULT_MACHINE",
+    "TOPOLOGY_COUNTS",
     "TRANSFER_TIERS",
     "CacheLevel",
     "Machine",
     "Price",
     "Prices",
+    "Topology",
     "Transfers",
     "load_machine",
     "machine_names",
@@ -129,6 +131,46 @@ TRANSFER_TIERS: tuple[str, ...] = tuple(field.name for field in fields(Transfers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Topology:
+    """How the CPUs of a machine lie to each other.
+
+    Parameters
+    ----------
+    threads_per_core, cores_per_ccx, ccx_per_socket, sockets : int
+        CPUs of a core, cores that share the last level cache, such groups of a socket, sockets.
+    source : str
+        Who says so.
+    """
+
+    threads_per_core: int
+    cores_per_ccx: int
+    ccx_per_socket: int
+    sockets: int
+    source: str
+
+    def __post_init__(self) -> None:
+        for name in TOPOLOGY_COUNTS:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1024:
+                raise ValueError(f"topology: {name} {value!r} must be an int from 1 to 1024")
+        if not self.source:
+            raise ValueError("topology: the counts must name their source")
+
+    @property
+    def nr_cores(self) -> int:
+        """Cores of the whole machine."""
+        return self.cores_per_ccx * self.ccx_per_socket * self.sockets
+
+    @property
+    def nr_cpus(self) -> int:
+        """CPUs as the kernel counts them."""
+        return self.nr_cores * self.threads_per_core
+
+
+TOPOLOGY_COUNTS: tuple[str, ...] = tuple(field.name for field in fields(Topology) if field.name != "source")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CacheLevel:
     """One level of a cache hierarchy, as the machine file states it.
 
@@ -186,6 +228,8 @@ class Machine:
         What it costs to take a line from another CPU's cache.
     hook_call : Price
         What calling a hook costs that does nothing: fixed work per call, in instructions rather than accesses.
+    topology : Topology or None
+        How many CPUs there are, and how they lie to each other; None if the file does not say.
 
     Raises
     ------
@@ -200,6 +244,7 @@ class Machine:
     dram: Prices
     transfers: Transfers = Transfers()
     hook_call: Price = UNKNOWN_PRICE
+    topology: Topology | None = None
 
     def __post_init__(self) -> None:
         if self.line_bytes not in (64, 128):
@@ -272,7 +317,7 @@ def parse_machine(content: bytes, where: str) -> Machine:
 
 def _machine(table: Mapping[str, Any]) -> Machine:
     needed = {"schema", "name", "description", "line_bytes", "source", "level", "dram"}
-    _check_keys(table, "the file", needed, {"transfer", "code"})
+    _check_keys(table, "the file", needed, {"transfer", "code", "topology"})
     if table["schema"] != SCHEMA:
         raise ValueError(f"schema {table['schema']!r} must be {SCHEMA}")
     sources = {}
@@ -290,7 +335,13 @@ def _machine(table: Mapping[str, Any]) -> Machine:
         dram=_prices(_table(table["dram"], "dram"), "dram", sources),
         transfers=Transfers(**_some_prices(table, "transfer", TRANSFER_TIERS, sources)),
         **_some_prices(table, "code", ("hook_call",), sources),
+        topology=_topology(_table(table["topology"], "topology")) if "topology" in table else None,
     )
+
+
+def _topology(table: Mapping[str, Any]) -> Topology:
+    _check_keys(table, "topology", {*TOPOLOGY_COUNTS, "source"})
+    return Topology(**{name: table[name] for name in TOPOLOGY_COUNTS}, source=_text(table, "source"))
 
 
 def _some_prices(

@@ -11,20 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from folio_perf._plotting_pieces import count_label, time_label
+from folio_perf._plotting_contention import curves
+from folio_perf._plotting_pieces import COLOURS, count_label, marks_text, run_label, time_label
 from folio_perf._plotting_waterfall import waterfall
-from folio_perf.results import KIND, Comparison, EventRow, Explanation
+from folio_perf.results import KIND, Comparison, Contention, EventRow, Explanation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PICTURE_SUFFIXES", "check_target", "figure", "save", "waterfall"]
+__all__ = ["PICTURE_SUFFIXES", "check_target", "curves", "figure", "save", "waterfall"]
 
 PICTURE_SUFFIXES: Final = (".png", ".svg", ".pdf")
 
-# Okabe and Ito's palette: told apart with any kind of colour vision, and in print.
-_COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 _WIDTH_INCH: Final = 10.5
 _BAR_INCH: Final = 0.19
 _GAP_INCH: Final = 0.16
@@ -100,7 +99,7 @@ def figure(comparison: Comparison) -> Figure:
         wspace=0.08,
         hspace=_GAP_INCH / row_inch,
     )
-    colours = [_COLOURS[number % len(_COLOURS)] for number in range(nr_bars)]
+    colours = [COLOURS[number % len(COLOURS)] for number in range(nr_bars)]
     for number, (event, cells) in enumerate(rows):
         for axes, panel in zip(grid[number], panels, strict=True):
             _cell(axes, panel, cells, colours)
@@ -126,10 +125,7 @@ def figure(comparison: Comparison) -> Figure:
         f" scenario {run.scenario_hash[:16]}"
     )
     fig.text(0.015, 1 - 0.55 / height, setting, fontsize=8.5, color="#444444", va="center")
-    labels = [
-        f"{result.run.scheme}@{result.run.kernel}{'*' * result.run.counterfactual}{'+' * result.run.reconstructed}"
-        for result in comparison.results
-    ]
+    labels = [run_label(result.run) for result in comparison.results]
     bars = grid[0][0].patches
     fig.legend(
         bars[:nr_bars],
@@ -175,7 +171,7 @@ def _cell(axes: Axes, panel: _Panel, rows: Sequence[EventRow], colours: Sequence
     for part, alpha in zip(panel.parts, (1.0, 0.45), strict=False):
         lengths = [0.0 if total is None else part(row) or 0.0 for row, total in zip(rows, totals, strict=True)]
         bars = axes.barh(places, lengths, left=left, height=0.82, color=colours, alpha=alpha)
-        for bar in bars[len(_COLOURS) :]:
+        for bar in bars[len(COLOURS) :]:
             bar.set(hatch="////", edgecolor="white")
         left = [start + length for start, length in zip(left, lengths, strict=True)]
     for place, value in zip(places, totals, strict=True):
@@ -191,18 +187,13 @@ def _cell(axes: Axes, panel: _Panel, rows: Sequence[EventRow], colours: Sequence
 
 
 def _footer(comparison: Comparison, events: Sequence[str]) -> str:
-    runs = [result.run for result in comparison.results]
     notes = ["each cell has its own scale; what every design pays alike is left out"]
     left_out = len(comparison.events) - len(events)
     if left_out:
         kinds = "event kind differs" if left_out == 1 else "event kinds differ"
         notes[0] += f"; {left_out} {kinds} by less, or not at all, and only in the total"
-    marks = []
-    if any(run.counterfactual for run in runs):
-        marks.append("* counterfactual: that kernel never counted this way")
-    if any(run.reconstructed for run in runs):
-        marks.append("+ reconstructed: the public description is incomplete")
-    return "\n".join([*notes, "    ".join(marks)]) if marks else notes[0]
+    marks = marks_text(result.run for result in comparison.results)
+    return "\n".join([*notes, marks]) if marks else notes[0]
 
 
 def check_target(path: str | os.PathLike[str]) -> None:
@@ -218,12 +209,12 @@ def check_target(path: str | os.PathLike[str]) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target.parent))
 
 
-def save(shown: Comparison | Explanation, path: str | os.PathLike[str]) -> None:
-    """Draw a comparison, or a difference as a waterfall, into a file; nobody ever sees half a picture.
+def save(shown: Comparison | Explanation | Contention, path: str | os.PathLike[str]) -> None:
+    """Draw bars, a waterfall or curves into a file; nobody ever sees half a picture.
 
     Parameters
     ----------
-    shown : Comparison or Explanation
+    shown : Comparison, Explanation or Contention
     path : str or path
         Ends in one of `PICTURE_SUFFIXES`.
 
@@ -236,7 +227,10 @@ def save(shown: Comparison | Explanation, path: str | os.PathLike[str]) -> None:
     """
     check_target(path)
     target = Path(path)
-    drawn = waterfall(shown) if isinstance(shown, Explanation) else figure(shown)
+    if isinstance(shown, Comparison):
+        drawn = figure(shown)
+    else:
+        drawn = waterfall(shown) if isinstance(shown, Explanation) else curves(shown)
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:

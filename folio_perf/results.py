@@ -9,6 +9,15 @@ from __future__ import annotations
 
 from folio_perf._results_accesses import AccessRun, AccessTrace
 from folio_perf._results_comparison import Comparison
+from folio_perf._results_contention import (
+    INEXACT,
+    Contention,
+    ContentionCurve,
+    ContentionPoint,
+    Crossover,
+    SharedLine,
+    crossovers,
+)
 from folio_perf._results_explanation import EFFECTS, Difference, Explanation, Part
 from folio_perf._results_run import (
     CLASSES,
@@ -27,11 +36,16 @@ __all__ = [
     "CLASSES",
     "EFFECTS",
     "FIXED",
+    "INEXACT",
     "KIND",
     "AccessRun",
     "AccessTrace",
     "Axes",
     "Comparison",
+    "Contention",
+    "ContentionCurve",
+    "ContentionPoint",
+    "Crossover",
     "Difference",
     "EventRow",
     "EventStats",
@@ -41,4 +55,6 @@ __all__ = [
     "Part",
     "Result",
     "RunInfo",
+    "SharedLine",
+    "crossovers",
 ]

@@ -16,6 +16,7 @@ from folio_perf.cli.application import app, main
 # isort: off
 from folio_perf.cli import compare
 from folio_perf.cli import explain
+from folio_perf.cli import contention
 from folio_perf.cli import catalogue
 from folio_perf.cli import recordings
 from folio_perf.cli import golden
@@ -23,4 +24,4 @@ from folio_perf.cli import claims
 
 # isort: on
 
-__all__ = ["app", "catalogue", "claims", "compare", "explain", "golden", "main", "recordings"]
+__all__ = ["app", "catalogue", "claims", "compare", "contention", "explain", "golden", "main", "recordings"]
