@@ -26,7 +26,7 @@ MAKEFLAGS += --no-print-directory
 # matplotlib would write its font list under HOME.
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 
-.PHONY: help demo test pytest bench venv ext lib ctest asan valgrind check-inline lint format clean distclean FORCE compiler
+.PHONY: help demo test pytest notebook bench venv ext lib ctest asan valgrind check-inline lint format clean distclean FORCE compiler
 .DEFAULT_GOAL := help
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -39,6 +39,7 @@ help:
 	@echo 'make asan           C tests and the shipped scenarios under AddressSanitizer and UBSan'
 	@echo 'make valgrind       C tests under valgrind'
 	@echo 'make check-inline   no hook of a scheme, and nothing in mm, may make an indirect call'
+	@echo 'make notebook       run notebooks/01_the_seed.py and keep it with its pictures in build/notebooks'
 	@echo 'make bench          speed of the engine and the modelled tables (BENCH="track_ns" to choose)'
 	@echo 'make lint           ruff, mypy --strict, clang-format'
 	@echo 'make format         let ruff and clang-format rewrite the code'
@@ -143,6 +144,12 @@ pytest: ext
 
 test: ctest ext
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+notebook: ext
+	@mkdir -p build/notebooks
+	@$(BIN)/python -m jupytext --quiet --to ipynb --output build/notebooks/01_the_seed.ipynb notebooks/01_the_seed.py
+	@$(BIN)/python -m pytest -q -p no:cacheprovider --nbmake --overwrite build/notebooks/01_the_seed.ipynb
+	@echo 'folio_perf: build/notebooks/01_the_seed.ipynb has the pictures'
 
 bench: ext
 	@$(BIN)/python tools/bench.py $(BENCH)
