@@ -61,6 +61,9 @@ class Op(enum.IntEnum):
     SPLIT = 23
     DEFERRED_SPLIT = 24
     MIGRATE = 25
+    KHUGEPAGED = 26
+    SWAPON = 27
+    SWAPOFF = 28
 
 
 class EventFlag(enum.IntFlag):
@@ -94,6 +97,9 @@ ADVICES = (
     "SEQUENTIAL",
     "DONTDUMP",
     "DODUMP",
+    "COLD",
+    "PAGEOUT",
+    "COLLAPSE",
     "IGNORED",
 )
 """FPERF_ADVICES: ``what`` of a MADVISE event is an index into this."""

@@ -28,9 +28,6 @@ from folio_perf.geometry import PMD_SIZE, FolioPolicy, Geometry, format_size
 _NO_EFFECT_ADVICES = ("WILLNEED",)
 _UNSUPPORTED_ADVICES = {
     "FREE": "lazyfree is not modelled",
-    "COLD": "the LRU lists are not modelled",
-    "PAGEOUT": "reclaim by advice is not modelled",
-    "COLLAPSE": "collapsing small folios is not modelled",
     "MERGEABLE": "KSM is not modelled",
     "UNMERGEABLE": "KSM is not modelled",
     "REMOVE": "hole punching is not modelled",
@@ -586,9 +583,6 @@ class _Assembler:
             words.fail(f"order {order} must be at most {self._geometry.pmd_order}")
         self._emit(Op.SPLIT, process, vpn=vpn, nr=nr, arg=order)
 
-    def deferred_split(self, words: _Words) -> None:
-        self._emit(Op.DEFERRED_SPLIT)
-
     def note(self, words: _Words) -> None:
         while words.more():
             words.word()
@@ -606,6 +600,15 @@ def _on_range(op: Op) -> Callable[[_Assembler, _Words], None]:
         process = assembler._process(words)
         vpn, nr = assembler._range(words)
         assembler._emit(op, process, vpn=vpn, nr=nr)
+
+    return verb
+
+
+def _alone(op: Op) -> Callable[[_Assembler, _Words], None]:
+    """Verb of an operation that takes nothing."""
+
+    def verb(assembler: _Assembler, words: _Words) -> None:
+        assembler._emit(op)
 
     return verb
 
@@ -655,8 +658,9 @@ _VERBS: dict[str, tuple[str, Callable[[_Assembler, _Words], str | None], str]] =
     "unsplice": ("P", _on_process(Op.UNSPLICE), ""),
     "ksm": ("", _Assembler._bare, "KSM is not modelled"),
     "splitdbg": ("P R OFF N [ORDER]", _Assembler.splitdbg, ""),
-    "deferred_split": ("", _Assembler.deferred_split, ""),
+    "deferred_split": ("", _alone(Op.DEFERRED_SPLIT), ""),
     "migrate": ("P R OFF N", _on_range(Op.MIGRATE), ""),
-    "swapon": ("", _Assembler._bare, "swap devices are not modelled"),
-    "swapoff": ("", _Assembler._bare, "swap devices are not modelled"),
+    "khugepaged": ("P R OFF N", _on_range(Op.KHUGEPAGED), ""),
+    "swapon": ("", _alone(Op.SWAPON), ""),
+    "swapoff": ("", _alone(Op.SWAPOFF), ""),
 }

@@ -113,6 +113,8 @@ _TOTALS: Final[Mapping[str, str]] = {
     "splits_refused": "folio splits refused",
     "migrations": "folios migrated",
     "migrations_refused": "migrations refused",
+    "collapses": "collapses",
+    "collapses_refused": "collapses refused",
 }
 
 

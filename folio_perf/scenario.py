@@ -20,7 +20,7 @@ a comment, offsets and lengths are base pages of the geometry, regions have fixe
     ksm, swapon, swapoff            splitdbg P R OFF N [ORDER]
 
 For the model alone: ``on CPU VERB ...``, ``exec P``, ``smaps P``, and ``total_mapcount``, ``folio_referenced``,
-``try_to_unmap``, ``migrate P R OFF N``, ``deferred_split``. Only P0 exists at the start. Declarations (sysfs, obj,
+``try_to_unmap``, ``migrate``, ``khugepaged P R OFF N``, ``deferred_split``. Only P0 exists at the start. Declarations (sysfs, obj,
 region) hold for the whole scenario, wherever they stand; each other line is one step, counted from 0.
 
 A comment line before the first operation describes the scenario. Operations that are read but not modelled are listed
@@ -315,12 +315,16 @@ class ScenarioBuilder:
         """Move each folio mapped in the range to fresh pages."""
         return self._add("migrate", process, region, offset, nr)
 
+    def khugepaged(self, process: str, region: str, offset: int, nr: int) -> ScenarioBuilder:
+        """Let khugepaged scan a range."""
+        return self._add("khugepaged", process, region, offset, nr)
+
     def swapon(self) -> ScenarioBuilder:
-        """Add a swap device; not modelled."""
+        """Add a swap device."""
         return self._add("swapon")
 
     def swapoff(self) -> ScenarioBuilder:
-        """Remove the swap device; not modelled."""
+        """Remove the swap device; its pages come back."""
         return self._add("swapoff")
 
     def _add(self, verb: str, *arguments: str | int) -> ScenarioBuilder:

@@ -27,6 +27,14 @@ RESHAPING = (
     "deferred_split",
     "migrate {place}",
     "migrate {place}",
+    "khugepaged {place}",
+    "madv {place} COLLAPSE",
+    "madv {place} COLLAPSE",
+    "madv {place} COLD",
+    "swapon",
+    "madv {place} PAGEOUT",
+    "madv {place} PAGEOUT",
+    "swapoff",
 )
 LENGTHS = (1, 1, 2, 3, 5, 8, 16, 17, 31, 64, 100, 128, 300, 512)
 

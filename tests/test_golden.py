@@ -32,7 +32,7 @@ SCENARIOS = Path(str(resources.files("folio_perf") / "data" / "scenarios"))
 KERNELS = ("6.1", "6.12")
 
 # Operations that are not modelled, by what the scenario that needs them is skipped for.
-NOT_MODELLED = ("FREE", "COLLAPSE", "MERGEABLE", "swapon")
+NOT_MODELLED = ("FREE", "MERGEABLE")
 # Values compared at least, so that a comparison that silently stops comparing is noticed.
 COMPARED = {"6.1": 725_000, "6.12": 761_000}
 

@@ -21,6 +21,8 @@
 #define fperf_freeze_refs FPERF_FN(fperf_freeze_refs)
 #define fperf_split_huge_page FPERF_FN(fperf_split_huge_page)
 #define fperf_deferred_split FPERF_FN(fperf_deferred_split)
+#define fperf_collapse FPERF_FN(fperf_collapse)
+#define fperf_cold_or_pageout FPERF_FN(fperf_cold_or_pageout)
 #define fperf_migrate_folio FPERF_FN(fperf_migrate_folio)
 
 /* A consumer that looks at one folio. */
@@ -59,6 +61,17 @@ bool fperf_freeze_refs(struct fperf_sim *sim, uint64_t folio);
 
 /* migrate.c: a copy takes the folio's place. Asks mapping_refs and mapped, as a split does. */
 int fperf_migrate_folio(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHECK;
+
+/*
+ * khugepaged.c: asks mapping_refs of every folio in the range, shared (page_mapcount up to v6.8) where a limit is set. NOOP:
+ * no range that a PMD could map is mapped so afterwards.
+ */
+int fperf_collapse(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end,
+		   bool khugepaged) FPERF_MUST_CHECK;
+
+/* pageout.c: MADV_COLD and MADV_PAGEOUT. Asks whether others map the folio, in the terms of the version. */
+int fperf_cold_or_pageout(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end,
+			  bool pageout) FPERF_MUST_CHECK;
 
 /* smaps.c: asks page_mapcount per page. rows may be NULL; *nr rows there are. */
 int fperf_smaps(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_vma_row *rows, size_t cap,

@@ -38,23 +38,6 @@ bool fperf_freeze_refs(struct fperf_sim *sim, uint64_t folio)
 	return alone;
 }
 
-static int unmap_file(struct fperf_sim *sim, uint64_t folio)
-{
-	struct fperf_rmap_walk walk;
-
-	if (!fperf_rmap_walk_begin_locked(sim, &walk, folio))
-		return 0;
-	while (fperf_rmap_walk_next(&walk)) {
-		struct fperf_rmap_hit hit;
-		uint32_t cursor = 0;
-
-		while (fperf_rmap_walk_hit(&walk, &cursor, &hit))
-			fperf_unmap_hit(sim, walk.vma, &hit, sim->prof.batch_try_to_unmap, UINT64_MAX);
-	}
-	fperf_rmap_walk_end(&walk);
-	return sim->error;
-}
-
 /* The parts of a frozen folio, each with the caller's reference and the cache's. */
 static void rebuild(struct fperf_sim *sim, uint64_t folio, uint32_t order)
 {
@@ -90,7 +73,7 @@ static int split(struct fperf_sim *sim, uint64_t folio, uint32_t order, bool *do
 {
 	const uint64_t past = folio + (1ull << fperf_folio_order(sim, folio));
 	const bool anon = sim->folios[folio].anon, locked = fperf_rmap_lock(sim, folio);
-	int ret = anon ? fperf_mappings_to_entries(sim, folio, true, true) : unmap_file(sim, folio);
+	int ret = anon ? fperf_mappings_to_entries(sim, folio, true, true) : fperf_unmap_file_folio(sim, folio, true);
 
 	*done = !ret && fperf_freeze_refs(sim, folio);
 	if (*done)

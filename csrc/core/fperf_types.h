@@ -40,7 +40,10 @@
 	X(MAYBE_PINNED,	maybe_pinned)			\
 	X(SPLIT,	split)					\
 	X(DEFERRED_SPLIT, deferred_split)			\
-	X(MIGRATE,	migrate)
+	X(MIGRATE,	migrate)			\
+	X(KHUGEPAGED,	khugepaged)				\
+	X(SWAPON,	swapon)				\
+	X(SWAPOFF,	swapoff)
 
 enum fperf_op {
 #define X(NAME, name) FPERF_OP_##NAME,
@@ -73,7 +76,9 @@ enum fperf_op {
 	X(MLOCK,	mlock)				\
 	X(MAYBE_PINNED,	maybe_pinned)			\
 	X(SPLIT,	split)					\
-	X(MIGRATE,	migrate)
+	X(MIGRATE,	migrate)			\
+	X(COLLAPSE,	collapse)				\
+	X(SWAPOFF,	swapoff)
 
 enum fperf_event_kind {
 #define X(NAME, name) FPERF_EV_##NAME,
@@ -198,6 +203,9 @@ enum fperf_backend {
 	X(SEQUENTIAL,	SEQUENTIAL)				\
 	X(DONTDUMP,	DONTDUMP)				\
 	X(DODUMP,	DODUMP)					\
+	X(COLD,		COLD)					\
+	X(PAGEOUT,	PAGEOUT)				\
+	X(COLLAPSE,	COLLAPSE)				\
 	X(IGNORED,	IGNORED)	/* WILLNEED ...: no effect on mappings or VMAs */
 
 enum fperf_advice {
@@ -248,6 +256,8 @@ enum {
  *   split            process vpn nr arg(order): the folios mapped in the range, as through debugfs
  *   deferred_split   the deferred split queue is worked off
  *   migrate          process vpn nr: each folio mapped in the range moves to fresh pages
+ *   khugepaged       process vpn nr: khugepaged scans the range
+ *   swapon, swapoff  anonymous pages may be reclaimed by MADV_PAGEOUT; all pages come back
  */
 struct fperf_event {
 	uint16_t op;  /* enum fperf_op */
@@ -375,6 +385,8 @@ struct fperf_totals {
 	uint64_t splits_refused; /* somebody else refers to the folio, or a stale count does */
 	uint64_t migrations;
 	uint64_t migrations_refused;
+	uint64_t collapses; /* ranges that a PMD maps afterwards */
+	uint64_t collapses_refused;
 };
 
 #endif

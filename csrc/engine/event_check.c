@@ -145,7 +145,7 @@ int fperf_check_event(struct fperf_sim *sim, const struct fperf_event *e)
 			ret = FPERF_ERR(ARGUMENT);
 		return ret;
 	}
-	if (e->op == FPERF_OP_DEFERRED_SPLIT)
+	if (e->op == FPERF_OP_DEFERRED_SPLIT || e->op == FPERF_OP_SWAPON || e->op == FPERF_OP_SWAPOFF)
 		return 0;
 	if (!p || p->state == FPERF_PROC_NEVER)
 		return FPERF_ERR(NO_PROCESS);

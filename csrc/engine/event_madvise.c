@@ -42,17 +42,32 @@ static uint32_t known_since(uint32_t advice)
 		return FPERF_KERNEL(5, 14);
 	case FPERF_ADVICE_DONTNEED_LOCKED:
 		return FPERF_KERNEL(5, 18);
+	case FPERF_ADVICE_COLLAPSE:
+		return FPERF_KERNEL(6, 1);
 	default:
 		return 0;
 	}
 }
 
+/* A PMD's range lies in the VMA, and a file is not open for writing, which mattered up to v7.2. */
+bool fperf_may_collapse(const struct fperf_sim *sim, const struct fperf_vma *vma)
+{
+	const uint64_t first = fperf_pmd_floor(sim, vma->start + sim->entries - 1);
+
+	return first + sim->entries <= vma->end && !(vma->flags & FPERF_VM_NOHUGEPAGE) &&
+	       (!vma->object || fperf_object_is_shmem(vma->object) || sim->prof.version >= FPERF_KERNEL(7, 3));
+}
+
 /* What a VMA refuses: the walk ends there, what came before it is done. */
-static int check_vma(const struct fperf_vma *vma, uint32_t advice)
+static int check_vma(const struct fperf_sim *sim, const struct fperf_vma *vma, uint32_t advice)
 {
 	switch ((enum fperf_advice)advice) {
 	case FPERF_ADVICE_DONTNEED:
+	case FPERF_ADVICE_COLD:
+	case FPERF_ADVICE_PAGEOUT:
 		return vma->flags & FPERF_VM_LOCKED ? FPERF_ERR(ADVICE) : 0;
+	case FPERF_ADVICE_COLLAPSE:
+		return fperf_may_collapse(sim, vma) ? 0 : FPERF_ERR(ADVICE);
 	case FPERF_ADVICE_WIPEONFORK:
 		return vma->object ? FPERF_ERR(ADVICE) : 0;
 	default:
@@ -67,7 +82,7 @@ int fperf_check_advice(const struct fperf_sim *sim, struct fperf_mm *mm, const s
 	if (sim->prof.version < known_since(e->what))
 		return FPERF_ERR(ADVICE);
 	for (fperf_vma_find(mm, e->vpn, &i); i < mm->nr_vmas && mm->vmas[i]->start < e->vpn + e->nr; i++) {
-		const int ret = check_vma(mm->vmas[i], e->what);
+		const int ret = check_vma(sim, mm->vmas[i], e->what);
 
 		if (ret)
 			return ret;
@@ -83,7 +98,31 @@ static int advise_vma(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t sta
 		return fperf_vma_modify(sim, vma->mm, start, end, clear, set);
 	if (advice == FPERF_ADVICE_DONTNEED || advice == FPERF_ADVICE_DONTNEED_LOCKED)
 		return fperf_zap_range(sim, vma, start, end);
+	if (advice == FPERF_ADVICE_COLD || advice == FPERF_ADVICE_PAGEOUT)
+		return fperf_cold_or_pageout(sim, vma, start, end, advice == FPERF_ADVICE_PAGEOUT);
+	if (advice == FPERF_ADVICE_COLLAPSE)
+		return fperf_collapse(sim, vma, start, end, false);
 	return 0;
+}
+
+/* khugepaged goes where the policy lets faults have a PMD. */
+int fperf_run_khugepaged(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e)
+{
+	const uint64_t past = e->vpn + e->nr;
+	struct fperf_vma *vma;
+	bool any = false;
+	int ret;
+
+	for (uint64_t vpn = e->vpn; (vma = fperf_vma_find(mm, vpn, NULL)) && vma->start < past; vpn = vma->end) {
+		if (!fperf_may_collapse(sim, vma) || !(fperf_anon_orders(sim, vma) >> sim->pmd_order & 1))
+			continue;
+		ret = fperf_collapse(sim, vma, vma->start > e->vpn ? vma->start : e->vpn,
+				     vma->end < past ? vma->end : past, true);
+		if (ret < 0)
+			return ret;
+		any |= ret == FPERF_APPLIED;
+	}
+	return any ? FPERF_APPLIED : FPERF_NOOP;
 }
 
 int fperf_run_madvise(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e)
@@ -108,7 +147,7 @@ int fperf_run_madvise(struct fperf_sim *sim, struct fperf_mm *mm, const struct f
 			start = vma->start;
 		}
 		stop = vma->end < end ? vma->end : end;
-		ret = check_vma(vma, e->what);
+		ret = check_vma(sim, vma, e->what);
 		if (!ret)
 			ret = advise_vma(sim, vma, start, stop, e->what);
 		if (ret)

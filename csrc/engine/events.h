@@ -14,6 +14,8 @@
 #define fperf_check_touch FPERF_FN(fperf_check_touch)
 #define fperf_read_mappings FPERF_FN(fperf_read_mappings)
 #define fperf_run_consumer FPERF_FN(fperf_run_consumer)
+#define fperf_may_collapse FPERF_FN(fperf_may_collapse)
+#define fperf_run_khugepaged FPERF_FN(fperf_run_khugepaged)
 #define fperf_run_madvise FPERF_FN(fperf_run_madvise)
 #define fperf_run_mlock FPERF_FN(fperf_run_mlock)
 #define fperf_run_pin FPERF_FN(fperf_run_pin)
@@ -59,6 +61,8 @@ int fperf_run_mlock(struct fperf_sim *sim, struct fperf_mm *mm, const struct fpe
 /* Does some VMA of the range, or the kernel, refuse the advice? */
 int fperf_check_advice(const struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
 bool fperf_advice_flags(uint32_t advice, uint32_t *clear, uint32_t *set);
+bool fperf_may_collapse(const struct fperf_sim *sim, const struct fperf_vma *vma);
+int fperf_run_khugepaged(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
 int fperf_run_madvise(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
 
 /* event_rows.c: what a process maps; costs nothing. */

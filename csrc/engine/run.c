@@ -206,6 +206,14 @@ static int run_one(struct fperf_sim *sim, const struct fperf_event *e)
 		return fperf_run_split(sim, mm, e);
 	case FPERF_OP_DEFERRED_SPLIT:
 		return fperf_deferred_split(sim);
+	case FPERF_OP_KHUGEPAGED:
+		return fperf_run_khugepaged(sim, mm, e);
+	case FPERF_OP_SWAPON:
+		sim->swap_on = true;
+		return 0;
+	case FPERF_OP_SWAPOFF:
+		fperf_event_begin(&sim->door, FPERF_EV_SWAPOFF);
+		return fperf_swapoff(sim);
 	case FPERF_NR_OPS:
 		break;
 	}

@@ -38,6 +38,11 @@ static void map_pmd(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, 
 	fperf_ptl_unlock(sim, fperf_table_of(sim, pmd));
 }
 
+void fperf_file_map_pmd(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pmd, uint64_t folio)
+{
+	map_pmd(sim, vma, vpn, pmd, folio, false, false);
+}
+
 static void map_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte, uint64_t pfn,
 		     uint32_t nr, bool write, bool donated)
 {

@@ -316,6 +316,8 @@ int fperf_huge_zero_write(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t
 
 /* ---- file_fault.c, pagecache.c ---- */
 int fperf_file_fault(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, bool write) FPERF_MUST_CHECK;
+/* Map a folio that lies in the VMA as a PMD wants it. */
+void fperf_file_map_pmd(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pmd, uint64_t folio);
 int fperf_object_create(struct fperf_sim *sim, const struct fperf_object_desc *desc, uint32_t *ret) FPERF_MUST_CHECK;
 void fperf_object_destroy_all(struct fperf_sim *sim);
 int fperf_pagecache_add(struct fperf_sim *sim, struct fperf_object *object, uint64_t index, uint32_t order,
@@ -326,6 +328,8 @@ int fperf_pagecache_find(struct fperf_sim *sim, struct fperf_object *object, uin
 /* vma: the fault's, NULL if there is none (read, write). */
 int fperf_pagecache_fill(struct fperf_sim *sim, struct fperf_object *object, const struct fperf_vma *vma,
 			 uint64_t index, uint64_t *pfn) FPERF_MUST_CHECK;
+/* Every mapping of a folio of the page cache goes; `locked`: its tree is locked already. */
+int fperf_unmap_file_folio(struct fperf_sim *sim, uint64_t folio, bool locked) FPERF_MUST_CHECK;
 void fperf_pagecache_remove(struct fperf_sim *sim, uint64_t folio);
 int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t nr_pages) FPERF_MUST_CHECK;
 int fperf_read_object(struct fperf_sim *sim, struct fperf_object *object) FPERF_MUST_CHECK;
@@ -379,6 +383,11 @@ void fperf_swap_dup(struct fperf_sim *sim, uint64_t slot);
 void fperf_swap_put(struct fperf_sim *sim, uint64_t slot);
 int fperf_swap_in(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte,
 		  bool write) FPERF_MUST_CHECK;
+/* The same as part of another event. */
+int fperf_swap_in_page(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte,
+		       bool write) FPERF_MUST_CHECK;
+/* Every page comes back, to every mm. */
+int fperf_swapoff(struct fperf_sim *sim) FPERF_MUST_CHECK;
 /* Is the folio in the swap cache, and could it leave it (no entry refers to the slot any more)? */
 bool fperf_swap_cached(const struct fperf_sim *sim, uint64_t folio);
 

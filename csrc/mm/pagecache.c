@@ -161,11 +161,11 @@ void fperf_pagecache_remove(struct fperf_sim *sim, uint64_t folio)
 	fperf_folio_maybe_free(sim, folio);
 }
 
-static int unmap_folio(struct fperf_sim *sim, uint64_t folio)
+int fperf_unmap_file_folio(struct fperf_sim *sim, uint64_t folio, bool locked)
 {
 	struct fperf_rmap_walk walk;
 
-	if (fperf_rmap_walk_begin(sim, &walk, folio)) {
+	if (locked ? fperf_rmap_walk_begin_locked(sim, &walk, folio) : fperf_rmap_walk_begin(sim, &walk, folio)) {
 		while (fperf_rmap_walk_next(&walk)) {
 			struct fperf_rmap_hit hit;
 			uint32_t cursor = 0;
@@ -206,7 +206,7 @@ int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t 
 			continue;
 		folio = fperf_folio_head(sim, pfn);
 		if (sim->folios[folio].index < nr_pages) {
-			const int ret = unmap_folio(sim, folio);
+			const int ret = fperf_unmap_file_folio(sim, folio, false);
 
 			if (ret)
 				return ret;

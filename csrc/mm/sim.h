@@ -157,6 +157,7 @@ struct fperf_sim {
 	uint64_t nr_swap, cap_swap;
 	uint32_t *free_swap;
 	uint64_t nr_free_swap, cap_free_swap;
+	bool swap_on;
 
 	/* log of calls that change struct pages, and the answers schemes got */
 	struct fperf_rmap_op *log;

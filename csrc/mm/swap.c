@@ -77,6 +77,52 @@ bool fperf_swap_cached(const struct fperf_sim *sim, uint64_t folio)
 
 int fperf_swap_in(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte, bool write)
 {
+	fperf_event_begin(&sim->door, FPERF_EV_SWAP_FAULT);
+	return fperf_swap_in_page(sim, vma, vpn, pte, write);
+}
+
+static int swap_in_vma(struct fperf_sim *sim, struct fperf_vma *vma)
+{
+	for (uint64_t vpn = vma->start, stop; vpn < vma->end; vpn = stop) {
+		const uint64_t ceiling = fperf_pmd_floor(sim, vpn) + sim->entries;
+		uint64_t *const pmd = fperf_pmd_walk(sim, vma->mm, vpn);
+		uint64_t *ptes;
+
+		stop = ceiling < vma->end ? ceiling : vma->end;
+		if (!pmd || !fperf_pmd_table(*pmd))
+			continue;
+		ptes = fperf_table(&sim->mem, fperf_pmd_table(*pmd)) + fperf_pte_index(sim, vpn);
+		fperf_charge_ptes(sim, FPERF_LOAD, ptes, stop - vpn);
+		for (uint64_t i = 0; i < stop - vpn; i++) {
+			const int ret =
+				ptes[i] & FPERF_PTE_SWAP ? fperf_swap_in_page(sim, vma, vpn + i, &ptes[i], false) : 0;
+
+			if (ret)
+				return ret;
+		}
+	}
+	return sim->error;
+}
+
+int fperf_swapoff(struct fperf_sim *sim)
+{
+	sim->swap_on = false;
+	/* A vfork child shares its parent's mm, where nothing is left the second time. */
+	for (uint32_t i = 0; i < sim->cap_processes; i++) {
+		const struct fperf_mm *const mm = sim->processes[i].mm;
+
+		for (uint32_t j = 0; mm && j < mm->nr_vmas; j++) {
+			const int ret = swap_in_vma(sim, mm->vmas[j]);
+
+			if (ret)
+				return ret;
+		}
+	}
+	return 0;
+}
+
+int fperf_swap_in_page(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte, bool write)
+{
 	const uint64_t entry = *pte;
 	const uint64_t slot = fperf_pte_pfn(entry);
 	const uint32_t table = fperf_table_of(sim, pte);
@@ -84,10 +130,8 @@ int fperf_swap_in(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, ui
 	const bool fresh = !pfn;
 	struct fperf_run run;
 	bool exclusive;
-	int ret;
+	int ret = fperf_anon_vma_prepare(sim, vma);
 
-	fperf_event_begin(&sim->door, FPERF_EV_SWAP_FAULT);
-	ret = fperf_anon_vma_prepare(sim, vma);
 	if (ret)
 		return ret;
 	if (fresh) {

@@ -180,8 +180,8 @@ static bool test_names_stand_in_order(void)
 		uint32_t last;
 		const char *name;
 	} cases[] = {
-		{ FPERF_NAMES_OPS, FPERF_OP_MIGRATE, "migrate" },
-		{ FPERF_NAMES_EVENT_KINDS, FPERF_EV_MIGRATE, "migrate" },
+		{ FPERF_NAMES_OPS, FPERF_OP_SWAPOFF, "swapoff" },
+		{ FPERF_NAMES_EVENT_KINDS, FPERF_EV_SWAPOFF, "swapoff" },
 		{ FPERF_NAMES_CAUSES, FPERF_CAUSE_FIXED, "fixed" },
 		{ FPERF_NAMES_FIELDS, FPERF_FIELD_RMAP_LOCK, "rmap_lock" },
 		{ FPERF_NAMES_FIELD_CLASSES, FPERF_FIELD_RMAP_LOCK, "REST" },

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Folios that are split or move: under every design, on an old kernel and a new one. x = PTE, X = PMD. */
+/* Folios that are split, move, collapse or go to swap: under every design, on an old kernel and a new one. x = PTE, X = PMD. */
 #include "tests/machine.h"
 
 enum { PMD_ORDER = 9, PMD_PAGES = 1 << PMD_ORDER };
@@ -165,6 +165,66 @@ static bool test_an_order_beyond_the_pmd_is_refused(void)
 	return true;
 }
 
+/* Pages become one folio only for who collapses; on a kernel that knows the advice. */
+static bool collapse_story(struct fperf_sim *sim, const struct fperf_config *config)
+{
+	if (config->profile.version < FPERF_KERNEL(6, 1))
+		return true;
+	ASSERT_RUN(sim, map_anon(0, V, PMD_PAGES));
+	ASSERT_RUN(sim, advise(0, V, PMD_PAGES, FPERF_ADVICE_NOHUGEPAGE));
+	ASSERT_RUN(sim, touch(0, V, PMD_PAGES, 'w'));
+	ASSERT_EQ(run(sim, advise(0, V, PMD_PAGES, FPERF_ADVICE_COLLAPSE)), FPERF_ERR(ADVICE));
+	ASSERT_RUN(sim, advise(0, V, PMD_PAGES, FPERF_ADVICE_HUGEPAGE));
+	ASSERT_RUN(sim, fork_to(0, 1));
+	/* A reference of somebody else to one page is in the way of all. */
+	ASSERT_RUN(sim, EVENT(SPLICE, .process = 0, .vpn = V + 3, .nr = 1));
+	ASSERT_EQ(run(sim, advise(0, V, PMD_PAGES, FPERF_ADVICE_COLLAPSE)), FPERF_NOOP);
+	ASSERT_RUN(sim, EVENT(UNSPLICE, .process = 0));
+	ASSERT_RUN(sim, advise(0, V, PMD_PAGES, FPERF_ADVICE_COLLAPSE));
+	/* P0   X          a folio of its own
+	 * P1   x ... x    the small pages */
+	ASSERT_EQ(row_at(sim, 0, V).order, PMD_ORDER);
+	ASSERT_EQ(row_at(sim, 1, V).order, 0);
+	ASSERT_EQ(totals_of(sim).pages_live, 2 * PMD_PAGES);
+	ASSERT_EQ(totals_of(sim).collapses, 1);
+	ASSERT_EQ(totals_of(sim).collapses_refused, 1);
+	return true;
+}
+
+static bool test_a_collapse_copies_for_one(void)
+{
+	return everywhere(collapse_story);
+}
+
+static bool pageout_story(struct fperf_sim *sim, const struct fperf_config *config)
+{
+	(void)config;
+	ASSERT_RUN(sim, map_anon(0, V, 8));
+	ASSERT_RUN(sim, touch(0, V, 8, 'w'));
+	/* No device, no swap. */
+	ASSERT_RUN(sim, advise(0, V, 8, FPERF_ADVICE_PAGEOUT));
+	ASSERT_EQ(totals_of(sim).swap_outs, 0);
+	ASSERT_RUN(sim, EVENT(SWAPON, .process = 0));
+	ASSERT_RUN(sim, advise(0, V, 4, FPERF_ADVICE_PAGEOUT));
+	ASSERT_EQ(totals_of(sim).swap_outs, 4);
+	/* What another process maps too stays. */
+	ASSERT_RUN(sim, fork_to(0, 1));
+	ASSERT_RUN(sim, advise(0, V, 8, FPERF_ADVICE_PAGEOUT));
+	ASSERT_EQ(totals_of(sim).swap_outs, 4);
+	ASSERT_EQ(totals_of(sim).pages_live, 4);
+	/* Both get their pages back, shared as they were. */
+	ASSERT_RUN(sim, EVENT(SWAPOFF, .process = 0));
+	ASSERT_EQ(totals_of(sim).pages_live, 8);
+	ASSERT_EQ(totals_of(sim).swap_ins, 8);
+	ASSERT_EQ(pfn_at(sim, 0, V + 1), pfn_at(sim, 1, V + 1));
+	return true;
+}
+
+static bool test_advice_reclaims_what_is_ones_own(void)
+{
+	return everywhere(pageout_story);
+}
+
 int main(void)
 {
 	TEST(a_split_maps_the_parts_where_the_whole_was);
@@ -172,5 +232,7 @@ int main(void)
 	TEST(pages_that_nobody_maps_are_freed);
 	TEST(the_deferred_queue_is_worked_off);
 	TEST(an_order_beyond_the_pmd_is_refused);
+	TEST(a_collapse_copies_for_one);
+	TEST(advice_reclaims_what_is_ones_own);
 	return TEST_END();
 }

@@ -113,6 +113,8 @@ cdef extern from "core/fperf_types.h" nogil:
         uint64_t splits_refused
         uint64_t migrations
         uint64_t migrations_refused
+        uint64_t collapses
+        uint64_t collapses_refused
 
 
 cdef extern from "core/fperf_abi.h" nogil:

@@ -389,6 +389,9 @@ class Comparison:
         for process, regions in self._step["smaps"].items():
             if not self._alive(process):
                 continue
+            # The filesystem of file objects may live in memory; then its pages are swap-backed, as shmem's are.
+            files = {each.name for _, each in self._files()}
+            in_memory = any(page[0] in files and "B" in page[5] for page in self._step["pages"])
             sums: dict[str, list[int]] = {}
             for row in self._simulation.smaps(self._processes[process]):
                 name = self._region_of(int(row["start"]))
@@ -399,7 +402,7 @@ class Comparison:
                     int(row["rss_pages"]) * _PAGE_KB,
                     int(row["pss_bytes"]) // _KB,
                     int(row["anon_huge_pages"]) * _PAGE_KB,
-                    int(row["shmem_pmd_pages"]) * _PAGE_KB,
+                    int(row["shmem_pmd_pages"] + (row["file_pmd_pages"] if in_memory else 0)) * _PAGE_KB,
                     1,
                 )
                 for i, value in enumerate(values):

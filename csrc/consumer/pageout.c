@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * MADV_COLD and MADV_PAGEOUT: pages of this mm alone are aged, or reclaimed at once; what others map too is left alone, so
+ * a wrong "shared" makes the advice a no-op. A folio the range holds in part is split first. schemes.md 6.
+ */
+#include "consumer/consumer.h"
+
+struct advice {
+	struct fperf_sim *sim;
+	struct fperf_vma *vma;
+	bool pageout;
+};
+
+static struct fperf_query query_of(const struct advice *a, uint64_t pfn)
+{
+	const uint64_t folio = fperf_folio_head(a->sim, pfn);
+
+	return (struct fperf_query){ .folio = folio,
+				     .order = fperf_folio_order(a->sim, pfn),
+				     .page = (uint32_t)(pfn - folio),
+				     .anon = a->sim->folios[folio].anon,
+				     .vma = a->vma };
+}
+
+/* "Mapped by others too": a count above what this range maps, or the estimate, by version. */
+static bool others_map(const struct advice *a, const struct fperf_query *query, uint32_t nr, bool pmd)
+{
+	struct fperf_sim *const sim = a->sim;
+	int64_t count = 0;
+
+	if (pmd && sim->prof.version >= FPERF_KERNEL(6, 8))
+		return fperf_ask(sim, FPERF_ASK_SHARED, query, NULL) != FPERF_NO;
+	if (pmd || sim->prof.version >= FPERF_KERNEL(6, 10))
+		return fperf_ask(sim, FPERF_ASK_TOTAL_MAPCOUNT, query, &count) != FPERF_COUNT || count != nr;
+	return fperf_ask(sim, FPERF_ASK_PAGE_MAPCOUNT, query, &count) != FPERF_COUNT || count != 1;
+}
+
+static bool may_split(const struct advice *a, const struct fperf_query *query)
+{
+	if (a->sim->prof.version >= FPERF_KERNEL(6, 8))
+		return fperf_ask(a->sim, FPERF_ASK_SHARED, query, NULL) == FPERF_NO;
+	return !others_map(a, query, 1, false);
+}
+
+/* shrink_folio_list() of one: anonymous pages need swap; up to v6.9 what no PMD maps is split before it is written. */
+static int reclaim(const struct advice *a, uint64_t folio, bool pmd)
+{
+	struct fperf_sim *const sim = a->sim;
+	const uint32_t order = fperf_folio_order(sim, folio);
+	const uint64_t past = folio + (1ull << order);
+	const bool anon = sim->folios[folio].anon;
+	int ret;
+
+	if (anon && !sim->swap_on)
+		return 0;
+	if (!anon || !order || pmd || (sim->prof.version >= FPERF_KERNEL(6, 10) && !sim->folios[folio].deferred))
+		return fperf_try_to_unmap(sim, folio);
+	ret = fperf_split_huge_page(sim, folio, 0);
+	if (ret)
+		return ret < 0 ? ret : 0;
+	for (uint64_t page = folio; page < past; page++) {
+		if (!sim->folios[page].live)
+			continue;
+		ret = fperf_try_to_unmap(sim, page);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int advise_pmd(const struct advice *a, uint64_t *pmd, bool whole)
+{
+	struct fperf_sim *const sim = a->sim;
+	struct fperf_query query;
+	int ret;
+
+	if (*pmd & FPERF_PTE_ZERO)
+		return 0;
+	query = query_of(a, fperf_pte_pfn(*pmd));
+	if (others_map(a, &query, 1, true))
+		return 0;
+	if (!whole) {
+		ret = fperf_split_huge_page(sim, query.folio, 0);
+		return ret < 0 ? ret : 0;
+	}
+	*pmd &= ~(uint64_t)FPERF_PTE_YOUNG;
+	fperf_charge_pmd(sim, FPERF_STORE, pmd);
+	return a->pageout ? reclaim(a, query.folio, true) : 0;
+}
+
+/* One entry, or the batch of a large folio; *nr entries are done with. */
+static int advise_batch(const struct advice *a, uint64_t *pte, uint32_t left, uint32_t *nr)
+{
+	struct fperf_sim *const sim = a->sim;
+	struct fperf_query query;
+	uint32_t batch;
+
+	*nr = 1;
+	if ((*pte & FPERF_PTE_STATE) != FPERF_PTE_PRESENT)
+		return 0;
+	query = query_of(a, fperf_pte_pfn(*pte));
+	fperf_charge_page_folio(sim, fperf_pte_pfn(*pte));
+	batch = sim->prof.version >= FPERF_KERNEL(6, 10) ? fperf_pte_batch(sim, pte, left) : 1;
+	if (query.order && batch < 1u << query.order) {
+		const int ret = may_split(a, &query) ? fperf_split_huge_page(sim, query.folio, 0) : FPERF_NOOP;
+
+		/* The entry is looked at once more, as a small page; up to v6.9 a refusal ended the table. */
+		if (ret == FPERF_APPLIED)
+			*nr = 0;
+		else
+			*nr = sim->prof.version >= FPERF_KERNEL(6, 10) ? batch : left;
+		return ret < 0 ? ret : 0;
+	}
+	*nr = batch;
+	if (others_map(a, &query, batch, false))
+		return 0;
+	for (uint32_t i = 0; i < batch; i++)
+		pte[i] &= ~(uint64_t)FPERF_PTE_YOUNG;
+	fperf_charge_ptes(sim, FPERF_STORE, pte, batch);
+	return a->pageout ? reclaim(a, query.folio, false) : 0;
+}
+
+int fperf_cold_or_pageout(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end, bool pageout)
+{
+	const struct advice a = { .sim = sim, .vma = vma, .pageout = pageout };
+
+	for (uint64_t stop; start < end; start = stop) {
+		uint64_t *const pmd = fperf_pmd_walk(sim, vma->mm, start);
+		const uint64_t floor = fperf_pmd_floor(sim, start), ceiling = floor + sim->entries;
+		uint64_t *ptes;
+		uint32_t nr;
+
+		stop = ceiling < end ? ceiling : end;
+		if (pmd && *pmd & FPERF_PTE_LEAF) {
+			const int ret = advise_pmd(&a, pmd, start == floor && stop == ceiling);
+
+			if (ret)
+				return ret;
+			if (start == floor && stop == ceiling)
+				continue;
+		}
+		if (!pmd || !fperf_pmd_table(*pmd))
+			continue;
+		ptes = fperf_table(&sim->mem, fperf_pmd_table(*pmd)) + fperf_pte_index(sim, start);
+		fperf_charge_ptes(sim, FPERF_LOAD, ptes, stop - start);
+		for (uint32_t i = 0; i < stop - start; i += nr) {
+			const int ret = advise_batch(&a, &ptes[i], (uint32_t)(stop - start) - i, &nr);
+
+			if (ret)
+				return ret;
+		}
+	}
+	return sim->error;
+}
