@@ -14,6 +14,7 @@
 	X(CONFIG,	22, "impossible configuration")					\
 	X(CACHE,	22, "impossible cache geometry")				\
 	X(SIMD,		22, "FOLIO_PERF_SIMD must be avx512, avx2 or portable, and this CPU must have it") \
+	X(CACHE_ADDRESS, 22, "an address given to a cache must be below 2^57")		\
 	X(SCHEME,	22, "no scheme of that name")					\
 	X(EVENT,	22, "no event of that kind")					\
 	X(ARGUMENT,	22, "an argument of the event is out of range")			\

@@ -422,11 +422,11 @@ static bool test_no_reference_past_the_sign_bit(void)
 static bool test_every_code_an_event_can_end_with_is_tried(void)
 {
 	/* Those of the configuration, of the host, and of machines too large for a test are not an event's. */
-	static const int others[] = { FPERF_ERR(NO_MEMORY),   FPERF_ERR(ADDR_SPACE),	FPERF_ERR(GEOMETRY),
-				      FPERF_ERR(CONFIG),      FPERF_ERR(CACHE),		FPERF_ERR(SCHEME),
-				      FPERF_ERR(ORDER),	      FPERF_ERR(TABLE_SPACE),	FPERF_ERR(LOG_FULL),
-				      FPERF_ERR(UNSUPPORTED), FPERF_ERR(TOO_MANY_VMAS), FPERF_ERR(PFN_SPACE),
-				      FPERF_ERR(REF_OVERFLOW) };
+	static const int others[] = { FPERF_ERR(NO_MEMORY),    FPERF_ERR(ADDR_SPACE),	 FPERF_ERR(GEOMETRY),
+				      FPERF_ERR(CONFIG),       FPERF_ERR(CACHE),	 FPERF_ERR(SCHEME),
+				      FPERF_ERR(ORDER),	       FPERF_ERR(TABLE_SPACE),	 FPERF_ERR(LOG_FULL),
+				      FPERF_ERR(UNSUPPORTED),  FPERF_ERR(TOO_MANY_VMAS), FPERF_ERR(PFN_SPACE),
+				      FPERF_ERR(REF_OVERFLOW), FPERF_ERR(SIMD),		 FPERF_ERR(CACHE_ADDRESS) };
 	bool tried[FPERF_NR_ERRORS] = { true };
 	const struct rule *rules;
 	size_t nr = rules_of_any_mode(&rules);
