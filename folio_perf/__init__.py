@@ -12,6 +12,7 @@ them.
 from __future__ import annotations
 
 from folio_perf._native.errors import FperfError
+from folio_perf.cache import CacheHierarchy, CacheLevel, CacheStats
 from folio_perf.claims import Claim, claims
 from folio_perf.compare import DEFAULT_SCHEMES, compare
 from folio_perf.contention import contention
@@ -53,6 +54,9 @@ __all__ = [
     "DEFAULT_MACHINE",
     "DEFAULT_SCHEMES",
     "AccessTrace",
+    "CacheHierarchy",
+    "CacheLevel",
+    "CacheStats",
     "Claim",
     "Comparison",
     "Contention",

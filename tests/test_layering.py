@@ -47,6 +47,7 @@ PYTHON_ARROWS: dict[str, set[str]] = {
     "profile": set(),
     "results": set(),
     "_native": set(),
+    "cache": {"_native"},
     "cost": {"machine"},
     "scenario": {"geometry", "_native"},
     "schemes": {"profile", "_native"},
@@ -65,7 +66,7 @@ PYTHON_ARROWS: dict[str, set[str]] = {
     "validation": {"simulate", "compare"},
     "plotting": {"results"},
     "report": {"results"},
-    "__init__": {"claims", "compare", "explain", "sweep", "custom", "workloads", "traces", "contention"},
+    "__init__": {"cache", "claims", "compare", "explain", "sweep", "custom", "workloads", "traces", "contention"},
     "cli": {"__init__", "report", "plotting", "hw", "live", "validation"},
     "__main__": {"cli"},
 }

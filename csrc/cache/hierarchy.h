@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A hierarchy of one to four cache levels for one CPU: any replacement policy, write policy and inclusion, with victim
+ * caches and next-line prefetchers. Sees addresses only.
+ *
+ * The rules. A miss first fetches from the level below, then puts the line in, then the line that must leave goes below
+ * (Dinero IV's order). A write-back or a store sent below takes a way without a fetch. Neither counts as a fetch.
+ */
+#ifndef FPERF_HIERARCHY_H
+#define FPERF_HIERARCHY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/fperf_error.h"
+
+#define FPERF_HIERARCHY_MAX_LEVELS 4
+#define FPERF_HIERARCHY_NR_CLASSES 256
+#define FPERF_HIERARCHY_ADDRESS_BITS 57
+#define FPERF_HIERARCHY_MAX_THREADS 64
+
+enum fperf_policy {
+	FPERF_POLICY_LRU,
+	FPERF_POLICY_PLRU, /* binary tree; the number of ways is a power of two, at most 64 */
+	FPERF_POLICY_FIFO,
+	FPERF_POLICY_RANDOM,
+	FPERF_NR_POLICIES
+};
+
+/* How a level stands to those above it. */
+enum fperf_inclusion {
+	FPERF_INCLUSION_NINE,
+	FPERF_INCLUSION_INCLUSIVE, /* what leaves it leaves all levels above */
+	FPERF_INCLUSION_EXCLUSIVE, /* takes what leaves the level above; what is hit moves up */
+	FPERF_NR_INCLUSIONS
+};
+
+struct fperf_level_config {
+	uint64_t size_bytes; /* nr_ways x line x any number of sets */
+	uint32_t nr_ways;
+	uint32_t policy;
+	uint32_t inclusion;	 /* of the first level: NINE */
+	uint32_t write_through;	 /* 0 or 1 */
+	uint32_t write_allocate; /* 0 or 1 */
+	uint32_t prefetch;	 /* 1: a demand miss also brings the next line */
+	uint32_t victim_lines;	 /* of the victim cache behind the level, LRU; 0 for none */
+	uint32_t pad;
+	uint64_t seed; /* of policy random */
+};
+
+struct fperf_hierarchy_config {
+	uint32_t nr_levels;
+	uint32_t line_shift; /* 5, 6 or 7 */
+	struct fperf_level_config level[FPERF_HIERARCHY_MAX_LEVELS];
+};
+
+/* In lines. fetches == hits + misses; of memory (the row after the last level) only fetches and writebacks_in. */
+struct fperf_level_counters {
+	uint64_t fetches, hits, misses;
+	uint64_t writebacks_in, writebacks_out; /* dirty lines, and stores that a level sends on */
+	uint64_t victim_hits;			/* misses that the victim cache served */
+	uint64_t victims_in;			/* clean lines an exclusive level took from above */
+	uint64_t back_invalidations;		/* lines lost because an inclusive level below lost them */
+	uint64_t prefetches, prefetches_useful, prefetches_useless;
+};
+
+/* A line that a level holds. */
+struct fperf_held_line {
+	uint64_t address;
+	uint32_t dirty;
+	uint32_t prefetched; /* and not asked for since */
+};
+
+struct fperf_hierarchy;
+
+int fperf_hierarchy_create(const struct fperf_hierarchy_config *config,
+			   struct fperf_hierarchy **ret) FPERF_MUST_CHECK;
+void fperf_hierarchy_destroy(struct fperf_hierarchy *h);
+
+/*
+ * Threads that share the sets of a large access between them, 1 to 64, a power of two; more than 1 needs LRU, NINE,
+ * write-back and write-allocate throughout. Nothing counted depends on it.
+ */
+int fperf_hierarchy_set_threads(struct fperf_hierarchy *h, uint32_t nr_threads) FPERF_MUST_CHECK;
+
+/* Empty caches and zero counters. */
+void fperf_hierarchy_reset(struct fperf_hierarchy *h);
+
+/*
+ * Accesses in order; write and klass may be NULL (reads, class 0). FPERF_ERR(CACHE_ADDRESS), before anything happens, if
+ * an address is 2^57 or more; *bad is then its position.
+ */
+int fperf_hierarchy_access(struct fperf_hierarchy *h, const uint64_t *address, const uint8_t *write,
+			   const uint8_t *klass, size_t nr, size_t *bad) FPERF_MUST_CHECK;
+
+/* One access to each of nr consecutive lines, the first being that of `address`. */
+int fperf_hierarchy_run(struct fperf_hierarchy *h, uint64_t address, uint64_t nr, bool write,
+			uint8_t klass) FPERF_MUST_CHECK;
+
+/* out[FPERF_HIERARCHY_NR_CLASSES][nr_levels + 1] */
+void fperf_hierarchy_counters(const struct fperf_hierarchy *h, struct fperf_level_counters *out);
+
+/* Lines of [first, end) that a level holds, its victim cache left out. */
+uint64_t fperf_hierarchy_occupancy(const struct fperf_hierarchy *h, unsigned int level, uint64_t first, uint64_t end);
+
+uint64_t fperf_hierarchy_nr_sets(const struct fperf_hierarchy *h, unsigned int level);
+
+/* What a set holds: LRU youngest first, FIFO latest first, else by way. Writes up to nr_ways lines, returns how many. */
+uint32_t fperf_hierarchy_set(const struct fperf_hierarchy *h, unsigned int level, uint64_t set,
+			     struct fperf_held_line *out);
+
+/* The whole state as bytes; it fits any hierarchy of the same configuration. */
+size_t fperf_hierarchy_state_bytes(const struct fperf_hierarchy *h);
+void fperf_hierarchy_save(const struct fperf_hierarchy *h, uint8_t *out);
+void fperf_hierarchy_restore(struct fperf_hierarchy *h, const uint8_t *state);
+
+#endif

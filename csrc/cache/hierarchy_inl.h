@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a hierarchy is made of, for the files of this room. There are two engines with equal results. `bulk` knows LRU,
+ * write-back, write-allocate, NINE and lines within a span of 2^30, and is fast; a hierarchy begins with it where it can
+ * and leaves it for the general one at the first access that needs more.
+ */
+#ifndef FPERF_HIERARCHY_INL_H
+#define FPERF_HIERARCHY_INL_H
+
+#include "cache/hierarchy.h"
+#include "cache/lru_set_inl.h"
+#include "cache/store.h"
+
+struct fperf_level {
+	struct fperf_level_config config;
+	struct fperf_store store;
+	struct fperf_store victims; /* one set of config.victim_lines ways */
+	struct fperf_lru_set *sets; /* of bulk, nr_sets of them; NULL if the configuration needs the general engine */
+};
+
+/* What changes besides the entries. */
+struct fperf_hierarchy_state {
+	uint64_t in_bulk;
+	uint64_t base_known;
+	uint64_t base; /* line that bulk calls 0 */
+	uint64_t rng[FPERF_HIERARCHY_MAX_LEVELS];
+	uint64_t often_youngest; /* of bulk: which form of the first level the next block takes; no result depends on it */
+	struct fperf_level_counters count[FPERF_HIERARCHY_NR_CLASSES][FPERF_HIERARCHY_MAX_LEVELS + 1];
+};
+
+struct fperf_hierarchy {
+	struct fperf_hierarchy_config config;
+	struct fperf_level level[FPERF_HIERARCHY_MAX_LEVELS];
+	enum fperf_simd simd;
+	uint32_t nr_threads;
+	size_t state_bytes;
+	struct fperf_hierarchy_state *state; /* followed by all sets */
+	struct fperf_level_counters *count;  /* row of the class that is being served */
+};
+
+/* Can bulk hold these lines? Decides where its span begins, the first time. */
+bool fperf_bulk_fits(struct fperf_hierarchy *h, uint64_t first_line, uint64_t last_line);
+/* write may be NULL. The counters go to class 0. */
+int fperf_bulk_access(struct fperf_hierarchy *h, const uint64_t *address, const uint8_t *write, size_t nr);
+/* Consecutive lines. */
+int fperf_bulk_run(struct fperf_hierarchy *h, uint64_t line, uint64_t nr, bool write);
+/* Smallest and largest address; nr > 0. */
+void fperf_bulk_span(enum fperf_simd simd, const uint64_t *address, size_t nr, uint64_t *min, uint64_t *max);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "cache/walk.h"
+
+/* At a level, 0 the first; nr_levels is memory. All count into the row of the access's class. */
+static uint64_t fetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line, bool write);
+static void write_below(struct fperf_hierarchy *h, unsigned int at, uint64_t line);
+static void put(struct fperf_hierarchy *h, unsigned int at, uint64_t entry);
+
+static bool exclusive(const struct fperf_hierarchy *h, unsigned int at)
+{
+	return at < h->config.nr_levels && h->level[at].config.inclusion == FPERF_INCLUSION_EXCLUSIVE;
+}
+
+/* A prefetched line is gone that nobody asked for. */
+static void note_useless(struct fperf_hierarchy *h, unsigned int at, uint64_t entry)
+{
+	h->count[at].prefetches_useless += (entry & FPERF_ENTRY_PREFETCHED) != 0;
+}
+
+/* An inclusive level has lost a line, so all above lose it; whether one of them had it dirty. */
+static uint64_t back_invalidate(struct fperf_hierarchy *h, unsigned int below, uint64_t line)
+{
+	uint64_t dirty = 0;
+
+	for (unsigned int at = 0; at < below; at++) {
+		struct fperf_level *const level = &h->level[at];
+		uint64_t entry = fperf_store_remove(&level->store, line);
+
+		if (!entry && level->config.victim_lines)
+			entry = fperf_store_remove(&level->victims, line);
+		if (entry) {
+			h->count[at].back_invalidations++;
+			note_useless(h, at, entry);
+			dirty |= entry & FPERF_ENTRY_DIRTY;
+		}
+	}
+	return dirty;
+}
+
+/* The line is in the victim cache: back it comes. Returns where it is now, or NULL. */
+static uint64_t *recall(struct fperf_hierarchy *h, unsigned int at, uint64_t line)
+{
+	struct fperf_level *const level = &h->level[at];
+	const uint64_t entry = level->config.victim_lines ? fperf_store_remove(&level->victims, line) : 0;
+
+	if (!entry)
+		return NULL;
+	h->count[at].victim_hits++;
+	put(h, at, entry);
+	return fperf_store_find(&level->store, line);
+}
+
+/* A clean or dirty line goes down to an exclusive level. */
+static void hand_down(struct fperf_hierarchy *h, unsigned int at, uint64_t line, uint64_t dirty)
+{
+	struct fperf_level *const level = &h->level[at];
+	uint64_t *here = fperf_store_use(&level->store, line);
+
+	if (!here)
+		here = recall(h, at, line);
+	if (dirty)
+		h->count[at].writebacks_in++;
+	else
+		h->count[at].victims_in++;
+	if (dirty && level->config.write_through) {
+		write_below(h, at, line);
+		dirty = 0;
+	}
+	if (here)
+		*here |= dirty;
+	else
+		put(h, at, fperf_entry(line, dirty));
+}
+
+/* An entry has left level `at` for good. */
+static void evict(struct fperf_hierarchy *h, unsigned int at, uint64_t entry)
+{
+	const uint64_t line = fperf_entry_line(entry);
+	uint64_t dirty = entry & FPERF_ENTRY_DIRTY;
+
+	note_useless(h, at, entry);
+	if (h->level[at].config.inclusion == FPERF_INCLUSION_INCLUSIVE)
+		dirty |= back_invalidate(h, at, line);
+	if (exclusive(h, at + 1)) {
+		h->count[at].writebacks_out += dirty;
+		hand_down(h, at + 1, line, dirty);
+	} else if (dirty) {
+		write_below(h, at, line);
+	}
+}
+
+/* Put a line in that is not there. */
+static void put(struct fperf_hierarchy *h, unsigned int at, uint64_t entry)
+{
+	struct fperf_level *const level = &h->level[at];
+	uint64_t gone = fperf_store_insert(&level->store, entry);
+
+	if (gone && level->config.victim_lines)
+		gone = fperf_store_insert(&level->victims, gone);
+	if (gone)
+		evict(h, at, gone);
+}
+
+static void write_back(struct fperf_hierarchy *h, unsigned int at, uint64_t line)
+{
+	struct fperf_level *const level = &h->level[at];
+	uint64_t *here;
+
+	h->count[at].writebacks_in++;
+	if (at == h->config.nr_levels)
+		return;
+	here = fperf_store_use(&level->store, line);
+	if (!here)
+		here = recall(h, at, line);
+	if (here && !level->config.write_through)
+		*here |= FPERF_ENTRY_DIRTY;
+	else if (!here && level->config.write_allocate)
+		put(h, at, fperf_entry(line, level->config.write_through ? 0 : FPERF_ENTRY_DIRTY));
+	if (level->config.write_through || (!here && !level->config.write_allocate))
+		write_below(h, at, line);
+}
+
+/* Level `at` sends a dirty line, or a store, to the one below. */
+static void write_below(struct fperf_hierarchy *h, unsigned int at, uint64_t line)
+{
+	h->count[at].writebacks_out++;
+	write_back(h, at + 1, line);
+}
+
+static void prefetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line)
+{
+	struct fperf_level *const level = &h->level[at];
+
+	if (fperf_store_find(&level->store, line) ||
+	    (level->config.victim_lines && fperf_store_find(&level->victims, line)))
+		return;
+	h->count[at].prefetches++;
+	put(h, at, fperf_entry(line, FPERF_ENTRY_PREFETCHED | fetch(h, at + 1, line, false)));
+}
+
+/* Returns the dirty bit that comes up with the line: an exclusive level gives away its only copy. */
+static uint64_t fetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line, bool write)
+{
+	struct fperf_level *const level = &h->level[at];
+	const bool gives_away = exclusive(h, at);
+	uint64_t dirty, *here;
+
+	h->count[at].fetches++;
+	if (at == h->config.nr_levels)
+		return 0;
+	here = fperf_store_use(&level->store, line);
+	if (here) {
+		h->count[at].hits++;
+		h->count[at].prefetches_useful += (*here & FPERF_ENTRY_PREFETCHED) != 0;
+		*here &= ~FPERF_ENTRY_PREFETCHED;
+	} else {
+		h->count[at].misses++;
+		here = recall(h, at, line);
+		if (here) {
+			h->count[at].prefetches_useful += (*here & FPERF_ENTRY_PREFETCHED) != 0;
+			*here &= ~FPERF_ENTRY_PREFETCHED;
+		}
+	}
+	if (here) {
+		if (gives_away)
+			return fperf_store_remove(&level->store, line) & FPERF_ENTRY_DIRTY;
+		if (write && level->config.write_through)
+			write_below(h, at, line);
+		else if (write)
+			*here |= FPERF_ENTRY_DIRTY;
+		return 0;
+	}
+	if (write && !level->config.write_allocate) {
+		write_below(h, at, line);
+		return 0;
+	}
+	dirty = fetch(h, at + 1, line, false);
+	if (gives_away)
+		return dirty;
+	put(h, at, fperf_entry(line, dirty | (write && !level->config.write_through ? FPERF_ENTRY_DIRTY : 0)));
+	if (write && level->config.write_through)
+		write_below(h, at, line);
+	if (level->config.prefetch)
+		prefetch(h, at, line + 1);
+	return 0;
+}
+
+void fperf_walk(struct fperf_hierarchy *h, uint64_t line, bool write)
+{
+	fetch(h, 0, line, write);
+}

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# csrc/cache/hierarchy.h, as far as Python needs it.
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+
+
+cdef extern from "cache/hierarchy.h" nogil:
+    enum:
+        FPERF_HIERARCHY_MAX_LEVELS
+        FPERF_HIERARCHY_NR_CLASSES
+        FPERF_HIERARCHY_ADDRESS_BITS
+        FPERF_HIERARCHY_MAX_THREADS
+
+    struct fperf_level_config:
+        uint64_t size_bytes
+        uint32_t nr_ways
+        uint32_t policy
+        uint32_t inclusion
+        uint32_t write_through
+        uint32_t write_allocate
+        uint32_t prefetch
+        uint32_t victim_lines
+        uint32_t pad
+        uint64_t seed
+
+    struct fperf_hierarchy_config:
+        uint32_t nr_levels
+        uint32_t line_shift
+        fperf_level_config level[FPERF_HIERARCHY_MAX_LEVELS]
+
+    struct fperf_level_counters:
+        uint64_t fetches
+        uint64_t hits
+        uint64_t misses
+        uint64_t writebacks_in
+        uint64_t writebacks_out
+        uint64_t victim_hits
+        uint64_t victims_in
+        uint64_t back_invalidations
+        uint64_t prefetches
+        uint64_t prefetches_useful
+        uint64_t prefetches_useless
+
+    struct fperf_held_line:
+        uint64_t address
+        uint32_t dirty
+        uint32_t prefetched
+
+    struct fperf_hierarchy:
+        pass
+
+    int fperf_hierarchy_create(const fperf_hierarchy_config *config, fperf_hierarchy **ret)
+    void fperf_hierarchy_destroy(fperf_hierarchy *h)
+    int fperf_hierarchy_set_threads(fperf_hierarchy *h, uint32_t nr_threads)
+    void fperf_hierarchy_reset(fperf_hierarchy *h)
+    int fperf_hierarchy_access(fperf_hierarchy *h, const uint64_t *address, const uint8_t *write,
+                               const uint8_t *klass, size_t nr, size_t *bad)
+    int fperf_hierarchy_run(fperf_hierarchy *h, uint64_t address, uint64_t nr, bint write, uint8_t klass)
+    void fperf_hierarchy_counters(const fperf_hierarchy *h, fperf_level_counters *out)
+    uint64_t fperf_hierarchy_occupancy(const fperf_hierarchy *h, unsigned int level, uint64_t first, uint64_t end)
+    uint64_t fperf_hierarchy_nr_sets(const fperf_hierarchy *h, unsigned int level)
+    uint32_t fperf_hierarchy_set(const fperf_hierarchy *h, unsigned int level, uint64_t set, fperf_held_line *out)
+    size_t fperf_hierarchy_state_bytes(const fperf_hierarchy *h)
+    void fperf_hierarchy_save(const fperf_hierarchy *h, uint8_t *out)
+    void fperf_hierarchy_restore(fperf_hierarchy *h, const uint8_t *state)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The cache engine of libfperf: addresses in, counters and contents out.
+
+Arrays that go in are read where they lie, with the GIL released; those that come out are copies that NumPy owns. One
+instance belongs to one thread at a time.
+"""
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint64_t
+
+from folio_perf._native.cache cimport *
+from folio_perf._native.errors cimport check
+
+import numpy as np
+
+MAX_LEVELS = <int>FPERF_HIERARCHY_MAX_LEVELS
+NR_CLASSES = <int>FPERF_HIERARCHY_NR_CLASSES
+ADDRESS_BITS = <int>FPERF_HIERARCHY_ADDRESS_BITS
+MAX_THREADS = <int>FPERF_HIERARCHY_MAX_THREADS
+
+# One struct of each kind, for what the compiler knows of its layout.
+cdef fperf_level_config a_level
+cdef fperf_level_counters a_counter
+cdef fperf_held_line a_line
+
+LEVEL_DTYPE = np.asarray(<fperf_level_config[:1]>&a_level).dtype
+COUNTERS_DTYPE = np.asarray(<fperf_level_counters[:1]>&a_counter).dtype
+LINE_DTYPE = np.asarray(<fperf_held_line[:1]>&a_line).dtype
+
+# In the order of enum fperf_policy and enum fperf_inclusion.
+POLICIES = ("lru", "plru", "fifo", "random")
+INCLUSIONS = ("nine", "inclusive", "exclusive")
+
+
+cdef class Hierarchy:
+    """Caches of one CPU.
+
+    Parameters
+    ----------
+    levels : array of LEVEL_DTYPE, shape (nr_levels,)
+        First level first.
+    line_shift : int
+        Logarithm of the bytes of a line.
+    nr_threads : int
+        Threads that share a large access.
+    """
+
+    cdef fperf_hierarchy *h
+    cdef int nr_levels
+
+    def __cinit__(self, const fperf_level_config[::1] levels not None, int line_shift, int nr_threads):
+        cdef fperf_hierarchy_config config
+        cdef int i
+        config.nr_levels = <uint32_t>levels.shape[0]
+        config.line_shift = <uint32_t>line_shift
+        for i in range(min(levels.shape[0], MAX_LEVELS)):
+            config.level[i] = levels[i]
+        check(fperf_hierarchy_create(&config, &self.h))
+        self.nr_levels = <int>levels.shape[0]
+        check(fperf_hierarchy_set_threads(self.h, <uint32_t>nr_threads))
+
+    def __dealloc__(self):
+        fperf_hierarchy_destroy(self.h)
+
+    def reset(self):
+        """Empty caches, zero counters."""
+        fperf_hierarchy_reset(self.h)
+
+    def access(self, const uint64_t[::1] address not None, const uint8_t[::1] write, const uint8_t[::1] klass):
+        """Access the addresses in order; None of ``write`` is reads, None of ``klass`` is class 0."""
+        cdef size_t nr = <size_t>address.shape[0]
+        cdef size_t bad = 0
+        cdef const uint8_t *writes = NULL
+        cdef const uint8_t *classes = NULL
+        cdef int ret = 0
+        if nr:                          # &address[0] of an empty view is undefined
+            if write is not None:
+                writes = &write[0]
+            if klass is not None:
+                classes = &klass[0]
+            with nogil:
+                ret = fperf_hierarchy_access(self.h, &address[0], writes, classes, nr, &bad)
+        check(ret, bad)
+
+    def run(self, uint64_t address, uint64_t nr, bint write, uint8_t klass):
+        """Access nr consecutive lines once each, beginning with that of ``address``."""
+        cdef int ret
+        with nogil:
+            ret = fperf_hierarchy_run(self.h, address, nr, write, klass)
+        check(ret)
+
+    def counters(self):
+        """Counters, COUNTERS_DTYPE, shape (NR_CLASSES, nr_levels + 1); the last column is memory."""
+        out = np.zeros((NR_CLASSES, self.nr_levels + 1), dtype=COUNTERS_DTYPE)
+        cdef fperf_level_counters[:, ::1] view = out
+        fperf_hierarchy_counters(self.h, &view[0, 0])
+        return out
+
+    def occupancy(self, int level, uint64_t first, uint64_t end):
+        """Lines of [first, end) that a level holds."""
+        cdef uint64_t held
+        with nogil:
+            held = fperf_hierarchy_occupancy(self.h, <unsigned int>level, first, end)
+        return held
+
+    def nr_sets(self, int level):
+        """Sets of a level."""
+        return fperf_hierarchy_nr_sets(self.h, <unsigned int>level)
+
+    def set_lines(self, int level, uint64_t number, uint32_t nr_ways):
+        """Lines of a set, LINE_DTYPE, at most nr_ways of them."""
+        out = np.zeros(nr_ways, dtype=LINE_DTYPE)
+        cdef fperf_held_line[::1] view = out
+        cdef uint32_t nr = fperf_hierarchy_set(self.h, <unsigned int>level, number, &view[0])
+        return out[:nr]
+
+    def save(self):
+        """Copy the whole state, uint8."""
+        out = np.empty(fperf_hierarchy_state_bytes(self.h), dtype=np.uint8)
+        cdef uint8_t[::1] view = out
+        fperf_hierarchy_save(self.h, &view[0])
+        return out
+
+    def restore(self, const uint8_t[::1] state not None):
+        """Take back a state that `save` gave, of a hierarchy of the same configuration."""
+        if <size_t>state.shape[0] != fperf_hierarchy_state_bytes(self.h):
+            raise ValueError(f"a state of {state.shape[0]} bytes is of another configuration")
+        fperf_hierarchy_restore(self.h, &state[0])
