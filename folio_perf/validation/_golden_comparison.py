@@ -116,7 +116,7 @@ class Comparison:
                     self._golden.fail(index, f"pages {run[1]} to {run[1] + run[2] - 1} leave region {run[0]}")
 
     def _execute(self, number: int) -> None:
-        if self._step["rc"] < 0 and self._step["op"].split()[0] in _BY_FILES:
+        if self._step["op"].split()[0] in _BY_FILES and self._step["rc"] < 0:
             return
         events = self._scenario.events[self._scenario.steps == number]
         # What a file object holds is taken from the golden step, not from the model's idea of reading a file.
