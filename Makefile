@@ -153,6 +153,7 @@ notebook: ext
 
 bench: ext
 	@$(BIN)/python tools/bench.py $(BENCH)
+	@$(if $(BENCH),,$(BIN)/python tools/bench_cache.py)
 
 demo:
 	@tools/setup.sh user $(DEMO_VENV)

@@ -12,7 +12,7 @@ import pytest
 TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP / "asv_bench"))
 
-from benchmarks import bench_engine, bench_tables  # noqa: E402
+from benchmarks import bench_cache, bench_engine, bench_tables  # noqa: E402
 
 
 @pytest.mark.parametrize("benchmark", [bench_engine.MapUnmapByPte, bench_engine.ForkExitOrder0])
@@ -34,6 +34,16 @@ def test_the_trace_is_replayed() -> None:
     instance.setup("page_mapcount", "count")
     instance.time_replay("page_mapcount", "count")
     assert instance.simulation.totals()["pages_mapped"] > 40_000
+
+
+@pytest.mark.parametrize("name", bench_cache.TRACES)
+def test_cache_benchmarks_do_their_work(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_cache.Caches, "nr_accesses", 20_000)
+    instance = bench_cache.Caches()
+    instance.setup(name, 1)
+    assert instance.addresses.shape == instance.write.shape == (20_000,)
+    assert instance.track_ns_per_access(name, 1) > 0
+    assert instance.caches.stats().to_dict()["L1"]["fetches"] == 20_000
 
 
 def test_tables_are_those_of_the_model() -> None:

@@ -48,6 +48,7 @@ PYTHON_ARROWS: dict[str, set[str]] = {
     "results": set(),
     "_native": set(),
     "cache": {"_native"},
+    "cache_files": {"cache"},
     "cost": {"machine"},
     "scenario": {"geometry", "_native"},
     "schemes": {"profile", "_native"},
@@ -67,7 +68,7 @@ PYTHON_ARROWS: dict[str, set[str]] = {
     "plotting": {"results"},
     "report": {"results"},
     "__init__": {"cache", "claims", "compare", "explain", "sweep", "custom", "workloads", "traces", "contention"},
-    "cli": {"__init__", "report", "plotting", "hw", "live", "validation"},
+    "cli": {"__init__", "cache_files", "report", "plotting", "hw", "live", "validation"},
     "__main__": {"cli"},
 }
 

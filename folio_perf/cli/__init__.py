@@ -21,7 +21,8 @@ from folio_perf.cli import catalogue
 from folio_perf.cli import recordings
 from folio_perf.cli import golden
 from folio_perf.cli import claims
+from folio_perf.cli import cache
 
 # isort: on
 
-__all__ = ["app", "catalogue", "claims", "compare", "contention", "explain", "golden", "main", "recordings"]
+__all__ = ["app", "cache", "catalogue", "claims", "compare", "contention", "explain", "golden", "main", "recordings"]

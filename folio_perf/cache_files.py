@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Address traces and hierarchies as files; a trace is read in pieces, so its length costs no memory."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from folio_perf.cache import ADDRESS_END, CacheHierarchy, CacheLevel
+
+__all__ = ["FORMATS", "load_hierarchy", "read_addresses"]
+
+PIECE = 1 << 16
+"""Accesses handed out at once, but for the lines that one straddles."""
+MAX_ACCESS_BYTES = 1 << 20
+
+Piece = tuple[NDArray[np.uint64], NDArray[np.bool_]]
+_Access = tuple[int, int, str]
+"""Address, bytes, and what is done: "r", "w", or both in order."""
+
+
+def load_hierarchy(path: str | os.PathLike[str]) -> CacheHierarchy:
+    """Build the hierarchy that a TOML file describes.
+
+    The file has one ``[[level]]`` per level with the fields of `CacheLevel`, and may have ``line_bytes`` and
+    ``inclusion``.
+
+    Raises
+    ------
+    ValueError
+        If the file breaks a rule; the message begins with its path.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_bytes().decode())
+        extra = sorted(set(table) - {"line_bytes", "inclusion", "level"})
+        if extra:
+            raise ValueError(f"the file has {', '.join(map(repr, extra))}, which means nothing here")
+        levels = table.pop("level", [])
+        if not isinstance(levels, list) or not levels:
+            raise ValueError("there must be one [[level]] or more")
+        return CacheHierarchy([_level(level) for level in levels], **table)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error
+
+
+def _level(table: Any) -> CacheLevel:
+    known = {field.name for field in fields(CacheLevel)}
+    if not isinstance(table, dict):
+        raise ValueError(f"level {table!r} must be a table")
+    for words, wrong in (
+        ("lacks", sorted({"name", "size_bytes", "nr_ways"} - set(table))),
+        ("has unknown", sorted(set(table) - known)),
+    ):
+        if wrong:
+            raise ValueError(f"level {table.get('name', '?')} {words} {', '.join(map(repr, wrong))}")
+    return CacheLevel(**table)
+
+
+# ---- lines of text, one access each -------------------------------------------------------------------------------
+
+
+def _din(line: str) -> _Access | None:
+    """Read a line of Dinero: label (0 read, 1 write, 2 instruction fetch) and hexadecimal address."""
+    label, address, *_ = line.split()
+    if label not in ("0", "1", "2"):
+        raise ValueError(f"label {label!r} must be 0, 1 or 2")
+    return None if label == "2" else (int(address, 16), 1, "rw"[int(label)])
+
+
+_LACKEY = re.compile(r" ?([LSM]) ([0-9a-fA-F]+),(\d+)$")
+_LACKEY_OTHER = re.compile(r"==|--|I  [0-9a-fA-F]+,\d+$")
+_LACKEY_ACTIONS = {"L": "r", "S": "w", "M": "rw"}
+
+
+def _lackey(line: str) -> _Access | None:
+    """Read a line of valgrind's lackey with its option trace-mem: load, store or modify, address, size."""
+    found = _LACKEY.match(line)
+    if found:
+        return int(found[2], 16), int(found[3]), _LACKEY_ACTIONS[found[1]]
+    if not _LACKEY_OTHER.match(line):
+        raise ValueError("neither a load, store, modify or instruction nor a message of valgrind")
+    return None
+
+
+_DRCACHESIM = re.compile(r"\b(read|write)\s+(\d+) byte\(s\) @ (?:0x)?([0-9a-fA-F]+)")
+
+
+def _drcachesim(line: str) -> _Access | None:
+    """Read a line of what the view tool of drcachesim prints; all but reads and writes is passed over."""
+    found = _DRCACHESIM.search(line)
+    return (int(found[3], 16), int(found[2]), found[1][0]) if found else None
+
+
+_LINES: dict[str, Callable[[str], _Access | None]] = {"din": _din, "lackey": _lackey, "drcachesim": _drcachesim}
+
+FORMATS = (*_LINES, "parquet")
+
+
+def read_addresses(path: str | os.PathLike[str], form: str, line_bytes: int = 64) -> Iterator[Piece]:
+    """Read the data accesses of a trace, piece by piece.
+
+    Parameters
+    ----------
+    path : str or path
+        Text may be compressed with gzip. Parquet has a column ``address`` (uint64) and may have ``write`` (bool).
+    form : str
+        One of `FORMATS`. Instruction fetches are left out.
+    line_bytes : int
+        An access that straddles lines of this size is one access to each.
+
+    Yields
+    ------
+    addresses : uint64, shape (nr,)
+    write : bool, shape (nr,)
+
+    Raises
+    ------
+    ValueError
+        If the file breaks a rule; the message names path and line.
+    OSError
+        If it cannot be read.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"format {form!r} must be one of {', '.join(FORMATS)}")
+    if form == "parquet":
+        yield from _parquet(os.fspath(path))
+    else:
+        yield from _text(os.fspath(path), _LINES[form], line_bytes)
+
+
+def _parquet(path: str) -> Iterator[Piece]:
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: not a Parquet file: {error}") from error
+    with file:
+        for name, kind in (("address", pa.uint64()), ("write", pa.bool_())):
+            if name in file.schema_arrow.names:
+                if file.schema_arrow.field(name).type != kind:
+                    raise ValueError(f"{path}: column {name!r} is {file.schema_arrow.field(name).type}, must be {kind}")
+            elif name == "address":
+                raise ValueError(f"{path}: there is no column 'address'")
+        names = [name for name in ("address", "write") if name in file.schema_arrow.names]
+        for batch in file.iter_batches(batch_size=PIECE, columns=names):
+            if any(column.null_count for column in batch.columns):
+                raise ValueError(f"{path}: a column has nulls")
+            addresses = np.array(batch.column("address"), dtype=np.uint64)
+            write = (
+                np.array(batch.column("write"), dtype=np.bool_) if "write" in names else np.zeros(len(batch), np.bool_)
+            )
+            yield addresses, write
+
+
+def _text(path: str, parse: Callable[[str], _Access | None], line_bytes: int) -> Iterator[Piece]:
+    with Path(path).open("rb") as probe:
+        packed = probe.read(2) == b"\x1f\x8b"
+    addresses: list[int] = []
+    writes: list[bool] = []
+    with gzip.open(path, "rb") if packed else Path(path).open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                text = line.decode("ascii").rstrip()
+                found = parse(text) if text.strip() else None
+                if found is None:
+                    continue
+                address, size, actions = found
+                if not (1 <= size <= MAX_ACCESS_BYTES and 0 <= address <= ADDRESS_END - size):
+                    raise ValueError(
+                        f"{size} bytes at {address:#x}: 1 to {MAX_ACCESS_BYTES} bytes below 2^57 are allowed"
+                    )
+            except ValueError as error:
+                raise ValueError(f"{path}:{number}: {line[:60]!r}: {error}") from error
+            touched = [address, *range((address // line_bytes + 1) * line_bytes, address + size, line_bytes)]
+            for action in actions:
+                addresses += touched
+                writes += [action == "w"] * len(touched)
+            if len(addresses) >= PIECE:
+                yield np.array(addresses, dtype=np.uint64), np.array(writes, dtype=np.bool_)
+                addresses, writes = [], []
+    if addresses:
+        yield np.array(addresses, dtype=np.uint64), np.array(writes, dtype=np.bool_)
