@@ -91,7 +91,8 @@ def _sum_row(name: str, parts: tuple[Part, ...] | list[Part], divisor: float, bl
 
 def _price(part: Part) -> str:
     stream = " stream" if part.dependence == "streaming" else ""
-    return f"{part.access} {part.level}{stream}" + (" price" if part.effect == "price" else "")
+    level = "" if part.level == "unknown" else f" {part.level}"
+    return f"{part.access}{level}{stream}" + (" price" if part.effect == "price" else "")
 
 
 def _notes(explanation: Explanation) -> Iterator[str]:

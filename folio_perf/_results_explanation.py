@@ -53,13 +53,16 @@ class Part:
 
     @property
     def group(self) -> str:
-        """What to call it in a sentence: ``walk``, ``presence``, ``recount``, ``fixed``, else ``rmw`` or the level."""
+        """Cause in words: ``walk``, ``presence`` ..., ``fixed``; of an operation ``rmw``, or loads by level."""
         if self.effect == "price":
             return "other prices"
         if self.cause != "operation":
             return self.cause
-        words = {"load": "loads from", "store": "stores to"}
-        return f"{words[self.access]} {self.level}" if self.access in words else self.access
+        if self.access == "rmw":
+            return self.access
+        if self.level == "unknown":
+            return f"{self.access}s"
+        return f"loads from {self.level}" if self.access == "load" else f"stores to {self.level}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

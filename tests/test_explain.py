@@ -222,3 +222,10 @@ def test_the_waterfall_goes_from_a_to_b(tmp_path: Path) -> None:
     assert target.read_bytes().startswith(b"\x89PNG")
     run("explain", "page_mapcount", "zero_one_two_many", SCENARIO, "--plot", str(tmp_path / "x.gif"), status=2)
     assert len(plotting.waterfall(explain("page_mapcount", "large_mapcount", SCENARIO, backend="count")).axes) == 1
+
+
+def test_levels_nobody_knows_are_not_named() -> None:
+    found = explain("page_mapcount", "zero_one_two_many", SCENARIO, backend="count")
+    text = report.explanation_report(found).plain
+    assert "loads" in {part.group for part in found.parts}
+    assert "unknown" in text and "from unknown" not in text and "load unknown" not in text
