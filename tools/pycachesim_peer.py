@@ -16,7 +16,7 @@ import numpy as np
 
 
 def config_a() -> Any:
-    """An empty hierarchy."""
+    """Build an empty hierarchy."""
     memory = cachesim.MainMemory()
     l3 = cachesim.Cache("L3", 32768, 16, 64, "LRU")
     l2 = cachesim.Cache("L2", 1024, 16, 64, "LRU", store_to=l3, load_from=l3)
