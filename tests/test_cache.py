@@ -299,6 +299,21 @@ def test_occupancy() -> None:
     assert caches.occupancy_bytes("L1", first + 1, first + 2) == 64
 
 
+@pytest.mark.parametrize(("size_bytes", "nr_ways", "held"), [(32 << 10, 8, 1.0), (48 << 10, 12, 2 / 3)])
+def test_total_mapcount_of_a_folio_fills_l1_with_struct_pages(size_bytes: int, nr_ways: int, held: float) -> None:
+    """page_mapcount reads the struct page of every page of a 2 MiB folio: 512 lines, 32 KiB."""
+    struct_page = 64
+    memmap = 1 << 40
+    caches = CacheHierarchy([CacheLevel(name="L1", size_bytes=size_bytes, nr_ways=nr_ways)])
+    for run in fp.trace_operation("total_mapcount", order=9, scheme="page_mapcount").accesses:
+        assert (run.object, run.access) == ("folio", "load")
+        pages = run.first + run.step * np.arange(run.count, dtype=np.uint64)
+        caches.access((memmap + pages * struct_page).astype(np.uint64))
+    assert caches.stats().to_dict()["L1"]["misses"] == 512
+    assert caches.occupancy_bytes("L1", memmap, memmap + 512 * struct_page) == 32 << 10
+    assert (32 << 10) / size_bytes == pytest.approx(held)
+
+
 # ---- what is refused ----------------------------------------------------------------------------------------------
 
 GOOD = np.array([0, 64, 128], dtype=np.uint64)
