@@ -7,7 +7,7 @@ FPERF_NOT_SOURCES := csrc/tests/*.c
 
 # Compiled once per back end, with -DFPERF_BACKEND_COUNT and so on; the object is x.count.o, x.cache.o, x.native.o.
 FPERF_BACKENDS := count cache native
-FPERF_PER_BACKEND := csrc/mm/*.c csrc/consumer/*.c csrc/scheme/*.c csrc/engine/run.c csrc/engine/event_*.c
+FPERF_PER_BACKEND := csrc/mm/*.c csrc/consumer/*.c csrc/scheme/*.c csrc/engine/run.c csrc/engine/event_*.c csrc/hw/pass.c
 
 FPERF_CFLAGS := -std=c11 -O3 -g -fno-strict-aliasing -fPIC -Icsrc -D_GNU_SOURCE -Wall -Wextra -pthread
 

@@ -40,7 +40,7 @@ void fperf_pin_add(struct fperf_sim *sim, uint64_t folio, int32_t delta)
 			op->delta = delta;
 	}
 	if (scheme_counts_pins(sim))
-		sim->scheme->pin_add(sim, folio, delta);
+		fperf_rmap_pin_add(sim, folio, delta);
 	else
 		fperf_add32(&sim->door, FPERF_FIELD_PINCOUNT, pincount(sim, folio), delta);
 }
@@ -75,7 +75,7 @@ bool fperf_maybe_pinned(struct fperf_sim *sim, uint64_t folio)
 	bool maybe;
 
 	if (scheme_counts_pins(sim))
-		maybe = sim->scheme->pins(sim, folio) > 0;
+		maybe = fperf_rmap_pins(sim, folio) > 0;
 	else if (has_pincount(sim, folio))
 		maybe = (int32_t)fperf_load32(&sim->door, FPERF_FIELD_PINCOUNT, pincount(sim, folio)) > 0;
 	else

@@ -117,6 +117,16 @@ void fperf_rmap_vma_merge(struct fperf_sim *sim, struct fperf_vma *left, struct 
 	}
 }
 
+void fperf_rmap_pin_add(struct fperf_sim *sim, uint64_t folio, int32_t delta)
+{
+	sim->scheme->pin_add(sim, folio, delta);
+}
+
+int32_t fperf_rmap_pins(struct fperf_sim *sim, uint64_t folio)
+{
+	return sim->scheme->pins(sim, folio);
+}
+
 void fperf_rmap_vma_move(struct fperf_sim *sim, struct fperf_vma *from, const struct fperf_run *moved)
 {
 	const bool left = fperf_truth_present(sim, moved->folio, from, 0, 0);

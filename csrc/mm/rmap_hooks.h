@@ -98,6 +98,8 @@ static inline void fperf_note_mapping_refs(struct fperf_sim *sim, uint64_t folio
 {
 	struct fperf_folio *const f = &sim->folios[folio];
 
+	if (sim->bare)
+		return;
 	f->mapping_refs += delta;
 	if (f->mapping_refs > 0 && (uint64_t)f->mapping_refs > sim->totals.refs_peak)
 		sim->totals.refs_peak = (uint64_t)f->mapping_refs;
@@ -116,6 +118,10 @@ void fperf_rmap_unmap_pmd(struct fperf_sim *sim, const struct fperf_run *run);
 void fperf_rmap_split_pmd(struct fperf_sim *sim, const struct fperf_run *run);
 void fperf_rmap_vma_split(struct fperf_sim *sim, struct fperf_vma *left, struct fperf_vma *right, uint64_t border);
 void fperf_rmap_vma_merge(struct fperf_sim *sim, struct fperf_vma *left, struct fperf_vma *right, uint64_t border);
+
+/* Pins, where the scheme counts them. */
+void fperf_rmap_pin_add(struct fperf_sim *sim, uint64_t folio, int32_t delta);
+int32_t fperf_rmap_pins(struct fperf_sim *sim, uint64_t folio);
 
 /* Part of a folio moved from one VMA of an mm to another (moved->vma). */
 void fperf_rmap_vma_move(struct fperf_sim *sim, struct fperf_vma *from, const struct fperf_run *moved);

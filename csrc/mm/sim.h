@@ -175,6 +175,7 @@ struct fperf_sim {
 	uint32_t pincount_at; /* where a large folio's pins are counted, bytes from page[1] */
 	uint64_t split_queue_lock_at;
 	uint64_t split_queue_lock; /* the word the native back end locks */
+	bool bare;   /* only struct pages are to change: the ledger of references stands still (hw) */
 	int error;   /* first failure inside a hook or a walk */
 };
 

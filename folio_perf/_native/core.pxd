@@ -235,6 +235,17 @@ cdef extern from "core/fperf_abi.h" nogil:
         uint32_t object
         uint32_t level
 
+    enum fperf_rmap_hook:
+        FPERF_HOOK_MAP_RUN
+        FPERF_HOOK_UNMAP_RUN
+        FPERF_HOOK_FORK_RUN
+        FPERF_HOOK_MAP_PMD
+        FPERF_HOOK_UNMAP_PMD
+        FPERF_HOOK_SPLIT_PMD
+        FPERF_HOOK_RECOUNT
+        FPERF_HOOK_EXCLUSIVE_SET
+        FPERF_HOOK_EXCLUSIVE_CLEAR
+
     struct fperf_rmap_op:
         uint64_t folio
         uint64_t vpn

@@ -66,3 +66,10 @@ cdef extern from "engine/engine.h" nogil:
         FPERF_NR_NAMES
 
     const char *const *fperf_name_table(fperf_names which)
+
+
+cdef class Simulation:
+    cdef fperf_sim *_sim
+    cdef bint _running
+
+    cdef fperf_sim *idle(self) except NULL

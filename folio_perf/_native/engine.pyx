@@ -195,9 +195,6 @@ cdef class Simulation:
         If keys are missing or unknown, or a value does not fit its C type.
     """
 
-    cdef fperf_sim *_sim
-    cdef bint _running
-
     def __cinit__(self, config):
         # index(), since Cython turns 12.5 into 12 where C wants an integer.
         cdef fperf_config c

@@ -22,7 +22,20 @@ from folio_perf.cli import recordings
 from folio_perf.cli import golden
 from folio_perf.cli import claims
 from folio_perf.cli import cache
+from folio_perf.cli import hw
 
 # isort: on
 
-__all__ = ["app", "cache", "catalogue", "claims", "compare", "contention", "explain", "golden", "main", "recordings"]
+__all__ = [
+    "app",
+    "cache",
+    "catalogue",
+    "claims",
+    "compare",
+    "contention",
+    "explain",
+    "golden",
+    "hw",
+    "main",
+    "recordings",
+]

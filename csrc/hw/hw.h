@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * This CPU: how long primitives and the hooks of a scheme take on it. Times are in ns of CLOCK_MONOTONIC, the clock's own
+ * cost not subtracted; whoever repeats and summarises subtracts it. One call measures once: a pass over an arena.
+ */
+#ifndef FPERF_HW_H
+#define FPERF_HW_H
+
+#include <stdbool.h>
+
+#include "core/fperf_abi.h"
+#include "core/fperf_error.h"
+
+struct fperf_sim;
+
+/* ---- clock.c ---- */
+uint64_t fperf_hw_now(void);
+/* ns between two readings of the clock with nothing in between, the least of many. */
+uint64_t fperf_hw_clock_ns(void);
+/* Bind the calling thread to one CPU; FPERF_ERR(ARGUMENT) if it must not run there. */
+int fperf_hw_pin(uint32_t cpu) FPERF_MUST_CHECK;
+/* Write lines back to memory and drop them from all caches; false where the CPU lets no program do that. */
+bool fperf_hw_can_evict(void);
+void fperf_hw_evict(const void *from, size_t bytes);
+
+/* ---- pass.c: the hooks of a scheme, over the folios of an arena ---- */
+enum { FPERF_HW_ASK = FPERF_NR_HOOKS, FPERF_HW_EMPTY, FPERF_HW_NR_CALLS };
+
+/* One call of a hook, on each folio alike. */
+struct fperf_hw_call {
+	uint32_t hook; /* enum fperf_rmap_hook, or one of the above; hooks of runs, PMDs, recount, exclusive bits */
+	uint32_t process; /* whose VMA maps the folio */
+	uint32_t first, nr;
+	uint32_t flags;	 /* FPERF_RUN_* */
+	uint32_t batched, refs_batched;
+	uint32_t value; /* ASK: the question; RECOUNT: mappers the walk found */
+};
+
+#define FPERF_HW_MAX_CALLS 4
+
+/* Folios of one order side by side from pfn `folio`, mapped side by side from vpn on; visited in the order of `visit`. */
+struct fperf_hw_batch {
+	const struct fperf_hw_call *calls;
+	uint32_t nr_calls, order;
+	const uint32_t *visit;
+	uint64_t nr_visits;
+	uint64_t folio, vpn;
+};
+
+/*
+ * Make the calls on each folio. Around the calls on one folio stands an uncontended lock, as the page-table lock does in
+ * the kernel: its atomic keeps what one folio costs from hiding behind the next. With a counting back end nothing is
+ * timed and everything counted, an event per folio.
+ */
+int fperf_hw_pass(struct fperf_sim *sim, const struct fperf_hw_batch *batch, uint64_t *ns) FPERF_MUST_CHECK;
+
+/* Has the scheme something to recount? */
+bool fperf_hw_recounts(const struct fperf_sim *sim);
+
+/* Struct pages and page tables leave the caches, those of the host or the simulated ones. */
+int fperf_hw_evict_sim(struct fperf_sim *sim) FPERF_MUST_CHECK;
+
+/* Ask the host for huge pages under the first nr struct pages, before they are used; 0 or a negative errno. */
+int fperf_hw_huge_pages(struct fperf_sim *sim, uint64_t nr);
+
+/* ---- primitive.c: single accesses, by which machines are priced ---- */
+#define FPERF_HW_PRIMITIVES(X)								\
+	X(LOAD_DEPENDENT, load_dependent)	/* each address comes from the load before */ \
+	X(LOAD_STREAMING, load_streaming)						\
+	X(STORE_DEPENDENT, store_dependent)	/* a locked word before and after */	\
+	X(STORE_STREAMING, store_streaming)						\
+	X(RMW_DEPENDENT, rmw_dependent)							\
+	X(RMW_STREAMING, rmw_streaming)							\
+	X(LOCK, lock)				/* the lock around a folio's calls, alone */
+
+enum fperf_hw_primitive {
+#define X(NAME, name) FPERF_HW_##NAME,
+	FPERF_HW_PRIMITIVES(X)
+#undef X
+		FPERF_HW_NR_PRIMITIVES
+};
+extern const char *const fperf_hw_primitive_names[FPERF_HW_NR_PRIMITIVES + 1];
+
+struct fperf_hw_arena;
+
+/* Lines of 64 bytes, zeroed, on huge pages if the host gives them. */
+int fperf_hw_arena_create(uint64_t nr_lines, struct fperf_hw_arena **ret) FPERF_MUST_CHECK;
+void fperf_hw_arena_destroy(struct fperf_hw_arena *arena);
+
+/*
+ * One access to each line of `run` consecutive lines from visit[i] * run on, for each i; runs of one line for the dependent
+ * ones. visit holds each number below nr_lines / run once.
+ */
+int fperf_hw_measure(struct fperf_hw_arena *arena, enum fperf_hw_primitive primitive, const uint32_t *visit,
+		     uint64_t nr_visits, uint32_t run, uint64_t *ns) FPERF_MUST_CHECK;
+
+/* ---- counters.c: hardware counters of the calling thread ---- */
+/* A file descriptor, or a negative errno: user mode only, which needs no privilege where the host has counters at all. */
+int fperf_hw_counter_open(uint32_t type, uint64_t config);
+int fperf_hw_counter_read(int fd, uint64_t *value) FPERF_MUST_CHECK;
+void fperf_hw_counter_close(int fd);
+
+#endif
