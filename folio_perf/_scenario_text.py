@@ -607,7 +607,7 @@ def _on_range(op: Op) -> Callable[[_Assembler, _Words], None]:
 def _alone(op: Op) -> Callable[[_Assembler, _Words], None]:
     """Verb of an operation that takes nothing."""
 
-    def verb(assembler: _Assembler, words: _Words) -> None:
+    def verb(assembler: _Assembler, _words: _Words) -> None:
         assembler._emit(op)
 
     return verb

@@ -20,8 +20,9 @@ a comment, offsets and lengths are base pages of the geometry, regions have fixe
     ksm, swapon, swapoff            splitdbg P R OFF N [ORDER]
 
 For the model alone: ``on CPU VERB ...``, ``exec P``, ``smaps P``, and ``total_mapcount``, ``folio_referenced``,
-``try_to_unmap``, ``migrate``, ``khugepaged P R OFF N``, ``deferred_split``. Only P0 exists at the start. Declarations (sysfs, obj,
-region) hold for the whole scenario, wherever they stand; each other line is one step, counted from 0.
+``try_to_unmap``, ``migrate``, ``khugepaged P R OFF N``, ``deferred_split``. Only P0 exists at the start.
+Declarations (sysfs, obj, region) hold for the whole scenario, wherever they stand; each other line is one step,
+counted from 0.
 
 A comment line before the first operation describes the scenario. Operations that are read but not modelled are listed
 in `Scenario.unsupported` instead of becoming events.

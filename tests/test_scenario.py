@@ -26,7 +26,6 @@ from folio_perf.scenario import (
     Scenario,
     ScenarioBuilder,
     ScenarioError,
-    Unsupported,
     load_scenario,
     parse_scenarios,
     read_scenarios,

@@ -26,7 +26,7 @@ _SMAPS_FIELDS: Final = ("rss", "pss", "anon_huge_pages", "shmem_pmd_mapped", "nr
 _SMAPS_PLACES: Final = (0, 1, 6, 7, 11)
 _MAPPED_KINDS: Final = (engine.MAPPING_ANON, engine.MAPPING_FILE)
 _ZERO_KINDS: Final = (engine.MAPPING_ZERO, engine.MAPPING_HUGE_ZERO)
-# Operations by files of debugfs and sysfs or by a device: where they fail, the machine lacks that and nothing happened.
+# Operations by files of debugfs and sysfs or by a device: where they fail, the machine lacks that; nothing happened.
 _BY_FILES: Final = ("splitdbg", "ksm", "swapon", "swapoff")
 _KB: Final = 1024
 # smaps rows up to so many pages behind a region's begin count as its own; regions are twice as far apart.
