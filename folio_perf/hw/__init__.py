@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""This CPU: the designs' own code, executed with real atomics on real struct pages, and timed.
+"""Time on this CPU: the designs' own code with real atomics on real struct pages, beside what the model counts.
 
-Every number of this room is *measured*; it comes with the host it was measured on, and with its spread. What the model
-counts for the same operation stands beside it.
+Every number of this room is *measured*; it comes with the host it was measured on, and with its spread.
 """
 
 from __future__ import annotations
