@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from string import ascii_lowercase
 from typing import Final
 
 import numpy as np
@@ -66,13 +67,15 @@ _MAP_RMW: Final[dict[str, Callable[[int], tuple[int, int]]]] = {
 }
 
 
-def claims(geometry: str | Geometry = "4K") -> tuple[Claim, ...]:
-    """Run the model for every claim.
+def claims(geometry: str | Geometry = "4K", number: str | None = None) -> tuple[Claim, ...]:
+    """Run the model for every claim, or for one.
 
     Parameters
     ----------
     geometry : str or Geometry
         Base page, as ``4K``, ``16K``, ``64K``, or a whole geometry.
+    number : str, optional
+        Only this claim: ``9.6``, or a statement of one, ``9.6c``.
 
     Returns
     -------
@@ -82,28 +85,20 @@ def claims(geometry: str | Geometry = "4K") -> tuple[Claim, ...]:
     Raises
     ------
     ValueError
-        If the geometry is impossible.
+        If the geometry is impossible, or there is no such claim; the message lists those there are.
     """
     if isinstance(geometry, str):
         geometry = Geometry(page_size_bytes=parse_size(geometry))
-    rows: list[Claim] = []
-    for each in (
-        _lines_of_a_total,
-        _share_of_l1,
-        _what_a_mapping_changes,
-        _references,
-        _atomics,
-        overflow_claims,
-        _three_at_most,
-        _visits,
-        _sticky,
-        _recounts,
-        _vmas_not_entries,
-        _bits_freed,
-        _double_map,
-        _definitely_pinned,
-    ):
-        rows.extend(each(_Subjects(geometry)))
+    whole = None if number is None else number.rstrip(ascii_lowercase)
+    if whole is not None and whole not in _CLAIMS:
+        raise ValueError(f"{number!r} is none of {', '.join(_CLAIMS)}")
+    subjects = _Subjects(geometry)
+    rows = [row for name, run in _CLAIMS.items() if whole in (None, name) for row in run(subjects)]
+    if number != whole:
+        ids = dict.fromkeys(row.id for row in rows)
+        if number not in ids:
+            raise ValueError(f"{number!r} is none of {', '.join(ids)}")
+        rows = [row for row in rows if row.id == number]
     return tuple(rows)
 
 
@@ -428,3 +423,21 @@ def _false_pins(subject: Subject, mappings: int) -> int:
         builder.map("P0", "M", "F", 0, 2 * number, 1, "shared").touch("P0", "M", 2 * number, 1, "r")
     builder.maybe_pinned("P0", "M", 0, 1)
     return int(subject.probe(builder).simulation.totals()["false_pinned"])
+
+
+_CLAIMS: Final[dict[str, Callable[[_Subjects], Iterator[Claim]]]] = {
+    "9.1": _lines_of_a_total,
+    "9.2": _share_of_l1,
+    "9.3": _what_a_mapping_changes,
+    "9.4": _references,
+    "9.5": _atomics,
+    "9.6": overflow_claims,
+    "9.7": _three_at_most,
+    "9.8": _visits,
+    "9.9": _sticky,
+    "9.10": _recounts,
+    "9.11": _vmas_not_entries,
+    "9.12": _bits_freed,
+    "9.13": _double_map,
+    "9.14": _definitely_pinned,
+}

@@ -13,8 +13,9 @@ from rich.text import Text
 from folio_perf import report
 from folio_perf.claims import Claim
 from folio_perf.claims import claims as run_claims
-from folio_perf.cli.application import app, inputs, print_json, show_text
+from folio_perf.cli.application import app, checked, inputs, print_json, show_text
 from folio_perf.cli.options import Json, PageSize
+from folio_perf.geometry import Geometry, parse_size
 
 NOT_OK = 1
 """Exit status if a claim does not hold."""
@@ -27,14 +28,9 @@ def claims(
     as_json: Json = False,
 ) -> None:
     """Hold each claim of the mail that proposed Zero, One, Two, Many against the model; status 1 if one fails."""
-    with inputs("--page-size"):
-        rows = run_claims(page_size)
-    if number is not None:
-        ids = dict.fromkeys(each.id for each in rows)
-        with inputs("--id"):
-            if not any(_belongs(each, number) for each in ids):
-                raise ValueError(f"{number!r} is none of {', '.join(ids)}")
-        rows = tuple(each for each in rows if _belongs(each.id, number))
+    geometry = checked("--page-size", _geometry, page_size)
+    with inputs("--id"):
+        rows = run_claims(geometry, number)
     if as_json:
         print_json([asdict(each) for each in rows])
     else:
@@ -43,8 +39,8 @@ def claims(
         raise typer.Exit(NOT_OK)
 
 
-def _belongs(name: str, number: str) -> bool:
-    return name == number or name.rstrip("abcdefghijklmnopqrstuvwxyz") == number
+def _geometry(text: str) -> Geometry:
+    return Geometry(page_size_bytes=parse_size(text))
 
 
 def _report(rows: tuple[Claim, ...], page_size: str) -> Text:

@@ -55,6 +55,7 @@ def config(**changes: Any) -> dict[str, Any]:
         "recount_period": 0,
         "recount_naive": 0,
         "pins_exact": 0,
+        "contents": 0,
         "walk_order_seed": 0,
         "truth": 1,
         "strict": 1,
