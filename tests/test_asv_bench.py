@@ -53,6 +53,15 @@ def test_tables_are_those_of_the_model() -> None:
     assert instance.track_rmw("total_mapcount", "page_mapcount", 9) == 0
 
 
+# What asv looks for in a benchmark, then in its class, then in its module.
+ASV_ATTRIBUTES = {"rounds", "repeat", "number", "sample_time", "warmup_time", "min_run_count", "timeout", "processes"}
+
+
+@pytest.mark.parametrize("module", [bench_cache, bench_engine, bench_tables])
+def test_no_function_takes_the_name_of_an_asv_attribute(module: object) -> None:
+    assert {name for name in ASV_ATTRIBUTES if callable(getattr(module, name, None))} == set()
+
+
 def test_bench_fails_if_nothing_came_out() -> None:
     done = subprocess.run(
         [sys.executable, "tools/bench.py", "no-such-benchmark"], cwd=TOP, capture_output=True, text=True, check=False

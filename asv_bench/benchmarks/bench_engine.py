@@ -10,7 +10,7 @@ from folio_perf.geometry import Geometry
 from folio_perf.scenario import ScenarioBuilder
 from folio_perf.traces import load_trace
 
-from .common import GEOMETRY, PAGES_PER_FOLIO, SCHEME_NAMES, file_folios, rounds, simulation_of
+from .common import GEOMETRY, PAGES_PER_FOLIO, SCHEME_NAMES, again, file_folios, simulation_of
 
 BACKENDS = list(engine.names("backends"))
 
@@ -43,7 +43,7 @@ class MapUnmapByPte(_Timed):
         nr = self.nr_folios * PAGES_PER_FOLIO
         builder = file_folios(self.nr_folios).touch("P0", "A", 0, nr, "r").madv("P0", "A", 0, nr, "DONTNEED")
         scenario = builder.build()
-        before, self.events = rounds(scenario, 2, self.nr_rounds)
+        before, self.events = again(scenario, 2, self.nr_rounds)
         self.simulation = simulation_of(scenario, scheme, backend, window=2 << 20)
         self.simulation.run(before)
         self.simulation.run(self.events)
@@ -69,7 +69,7 @@ class ForkExitOrder0(_Timed):
         builder = ScenarioBuilder("bench", GEOMETRY).region("A", self.nr_pages).map_anon("P0", "A")
         builder.touch("P0", "A", 0, self.nr_pages, "w").fork("P0", "P1").exit("P1")
         scenario = builder.build()
-        before, self.events = rounds(scenario, 2, self.nr_rounds)
+        before, self.events = again(scenario, 2, self.nr_rounds)
         self.simulation = simulation_of(scenario, scheme, backend)
         self.simulation.run(before)
         self.simulation.run(self.events)

@@ -34,7 +34,7 @@ def simulation_of(
     )
 
 
-def rounds(scenario: Scenario, nr_setup: int, nr_rounds: int) -> tuple[np.ndarray, np.ndarray]:
+def again(scenario: Scenario, nr_setup: int, nr_rounds: int) -> tuple[np.ndarray, np.ndarray]:
     """Events that prepare, and the rest of the scenario `nr_rounds` times over."""
     return (
         np.ascontiguousarray(scenario.events[:nr_setup]),
