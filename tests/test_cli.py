@@ -52,7 +52,13 @@ def process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Start a command; end it in any case."""
     command = [sys.executable, "-m", "folio_perf", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(Path(folio_perf.__file__).parents[1])}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
+    # Whoever runs these tests in the background of a shell has told its children to ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with child:
         try:
             yield child
         finally:
