@@ -29,12 +29,19 @@ from folio_perf.validation.golden import (
 
 DATA = Path(__file__).parent / "data" / "golden"
 SCENARIOS = Path(str(resources.files("folio_perf") / "data" / "scenarios"))
-KERNELS = ("6.1", "6.12")
+KERNELS = ("6.1", "6.12", "6.18", "7.3", "7.3-nopm", "host-6.18")
 
 # Operations that are not modelled, by what the scenario that needs them is skipped for.
 NOT_MODELLED = ("FREE", "MERGEABLE")
 # Values compared at least, so that a comparison that silently stops comparing is noticed.
-COMPARED = {"6.1": 725_000, "6.12": 761_000}
+COMPARED = {
+    "6.1": 886_000,
+    "6.12": 922_000,
+    "6.18": 929_000,
+    "7.3": 922_000,
+    "7.3-nopm": 925_000,
+    "host-6.18": 925_000,
+}
 
 
 @pytest.fixture(scope="module", params=KERNELS)
@@ -61,7 +68,9 @@ def test_the_list_of_what_is_skipped_is_known(results: tuple[str, list[FieldComp
 
 def test_all_fields_of_the_kernel_are_compared(results: tuple[str, list[FieldComparison]]) -> None:
     kernel, comparisons = results
-    fields = fields_of(shipped_scheme(kernel), int(kernel.replace(".", "0" if len(kernel) == 3 else "")))
+    major, minor = kernel.removeprefix("host-").removesuffix("-nopm").split(".")
+    scheme = shipped_scheme(f"{major}.{minor}", kernel.endswith("-nopm"))
+    fields = fields_of(scheme, int(major) * 100 + int(minor))
     assert {each.field for each in comparisons if each.compared} == set(fields)
     # One object per scenario and field, each once.
     assert len({(each.scenario, each.field) for each in comparisons}) == len(comparisons)
@@ -134,6 +143,9 @@ CHANGES: list[tuple[str, Callable[[dict[str, Any]], None]]] = [
     ("entire_mapcount", lambda step: step["folios"][0].update(em=3)),
     ("nr_pages_mapped", lambda step: step["folios"][0].update(nm=3)),
     ("pin_count", lambda step: step["folios"][0].update(pin=3)),
+    ("owner_slots", lambda step: step["folios"][0].update(mid=["-", "m0"])),
+    ("owner_slots", lambda step: step["folios"][0].update(midmc=[2, 0])),
+    ("maybe_mapped_shared", lambda step: step["folios"][0].update(shared=1)),
     ("rss", lambda step: step["smaps"]["P0"]["A"].__setitem__(0, 1)),
     ("pss", lambda step: step["smaps"]["P0"]["A"].__setitem__(1, 1)),
     ("anon_huge_pages", lambda step: step["smaps"]["P0"]["A"].__setitem__(6, 1)),
@@ -144,7 +156,7 @@ CHANGES: list[tuple[str, Callable[[dict[str, Any]], None]]] = [
 
 @pytest.mark.parametrize(("field", "change"), CHANGES, ids=[f"{n}-{field}" for n, (field, _) in enumerate(CHANGES)])
 def test_a_changed_value_is_noticed(tmp_path: Path, field: str, change: Callable[[dict[str, Any]], None]) -> None:
-    lines = scenario_lines("6.12", "thp_fork_chain3")
+    lines = scenario_lines("6.18", "thp_fork_chain3")
     step = next(line for line in lines if line.get("i") == 2)
     change(step)
     path = golden_file(tmp_path, *map(json.dumps, lines))
@@ -308,7 +320,7 @@ def test_the_command_prints_one_object_per_scenario_and_field() -> None:
     value = run_json("golden", *files, *options)
     keys = {"kernel", "scheme", "scenario", "field", "compared", "equal", "first_difference", "skipped"}
     assert all(each.keys() == keys for each in value)
-    assert {each["scheme"] for each in value} == {"page_mapcount", "large_mapcount"}
+    assert {each["scheme"] for each in value} == {"page_mapcount", "large_mapcount", "mm_owner", "no_page_mapcount"}
     assert {each["first_difference"] for each in value} == {None}
     assert all(each["compared"] == each["equal"] for each in value)
     assert len({(each["kernel"], each["scenario"], each["field"]) for each in value}) == len(value)

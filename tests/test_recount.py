@@ -122,7 +122,7 @@ def test_reverse_fill_costs_a_scan_of_everything_below(
     presence: str, empty_reads: int | None, hits: int | None
 ) -> None:
     scenario = reverse_fault()
-    simulation = simulation_of(scenario, f"zero_one_two_many:presence={presence}")
+    simulation = simulation_of(scenario, f"zero_one_two_many:presence={presence}", kernel="6.12")
     simulation.run(scenario.events)
     simulation.check()
     reads = int(simulation.event_stats()["pte_reads"].sum())

@@ -96,8 +96,13 @@ static int advise_vma(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t sta
 
 	if (fperf_advice_flags(advice, &clear, &set))
 		return fperf_vma_modify(sim, vma->mm, start, end, clear, set);
-	if (advice == FPERF_ADVICE_DONTNEED || advice == FPERF_ADVICE_DONTNEED_LOCKED)
-		return fperf_zap_range(sim, vma, start, end);
+	if (advice == FPERF_ADVICE_DONTNEED || advice == FPERF_ADVICE_DONTNEED_LOCKED) {
+		const int ret = fperf_zap_range(sim, vma, start, end);
+
+		if (!ret && sim->prof.version >= FPERF_KERNEL(6, 14))
+			fperf_reclaim_tables(sim, vma->mm, start, end);
+		return ret;
+	}
 	if (advice == FPERF_ADVICE_COLD || advice == FPERF_ADVICE_PAGEOUT)
 		return fperf_cold_or_pageout(sim, vma, start, end, advice == FPERF_ADVICE_PAGEOUT);
 	if (advice == FPERF_ADVICE_COLLAPSE)

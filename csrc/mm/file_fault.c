@@ -160,10 +160,22 @@ static int window(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, ui
 	return 0;
 }
 
-/* finish_fault(): the page the fault asked for, or all of an anonymous-shmem folio; its reference is handed over. */
+/*
+ * Since v6.11 the folio of anonymous shmem (a memfd is that too) is mapped whole where it fits, since v6.17 that of any
+ * shmem, since v6.18 that of any file, if it does not reach beyond its end.
+ */
+static bool maps_whole(const struct fperf_sim *sim, const struct fperf_object *object, uint64_t folio)
+{
+	if (sim->prof.fault_maps_folio && !fperf_object_is_shmem(object))
+		return sim->folios[folio].index + (1ull << fperf_folio_order(sim, folio)) <= object->nr_pages;
+	if (object->kind == FPERF_OBJECT_TMPFS)
+		return sim->prof.version >= FPERF_KERNEL(6, 17);
+	return fperf_object_is_shmem(object) && sim->prof.shmem_fault_maps_folio;
+}
+
+/* finish_fault(): the page the fault asked for, or all of its folio; its reference is handed over. */
 static int map_one(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pmd, bool write)
 {
-	const bool whole = sim->prof.shmem_fault_maps_folio && vma->object->kind == FPERF_OBJECT_ANON_SHARED;
 	uint64_t pfn, folio, base, nr;
 	uint64_t *ptes;
 	uint32_t table;
@@ -183,7 +195,7 @@ static int map_one(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, u
 	ptes = fperf_table(&sim->mem, table);
 	nr = 1ull << fperf_folio_order(sim, pfn);
 	base = vpn - (pfn - folio);
-	if (!whole || base < vma->start || base > vpn || base + nr > vma->end ||
+	if (!maps_whole(sim, vma->object, folio) || base < vma->start || base > vpn || base + nr > vma->end ||
 	    fperf_pmd_floor(sim, base) != fperf_pmd_floor(sim, base + nr - 1)) {
 		base = vpn;
 		nr = 1;

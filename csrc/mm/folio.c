@@ -250,43 +250,80 @@ void fperf_folio_set_anon_vma(struct fperf_sim *sim, uint64_t folio, struct fper
 		anon_vma->nr_leaked += f->leaked;
 }
 
-void fperf_folio_reshape(struct fperf_sim *sim, uint64_t folio, uint32_t order)
+/* Some frames of a folio that is gone become a folio of their own: one reference, the same anon_vma or object. */
+static void piece_of(struct fperf_sim *sim, const struct fperf_folio *was, uint64_t folio, uint64_t first,
+		     uint32_t order)
+{
+	const uint64_t pfn = folio + first;
+
+	memset(&sim->page_order[pfn], (int)order, 1ull << order);
+	sim->folios[pfn] = (struct fperf_folio){ .live = true, .index = was->index + first };
+	if (was->anon)
+		fperf_folio_set_anon_vma(sim, pfn, was->anon_vma);
+	else
+		sim->folios[pfn].object = was->object;
+	log_op(sim, FPERF_HOOK_FOLIO_INIT, pfn, order);
+	fperf_folio_prepare(sim, pfn, order);
+	sim->totals.folios_live++;
+}
+
+/* A frozen folio ends; its pieces are the caller's to make. */
+static struct fperf_folio take_apart(struct fperf_sim *sim, uint64_t folio)
 {
 	struct fperf_folio const was = sim->folios[folio];
-	const uint32_t big = fperf_folio_order(sim, folio);
-	const uint64_t nr = 1ull << big, step = 1ull << order;
+	const uint32_t order = fperf_folio_order(sim, folio);
 
 	FPERF_BUG_ON(fperf_head(sim, folio)->refcount || fperf_truth_mappings(sim, folio));
 	leave_split_queue(sim, folio);
-	log_op(sim, FPERF_HOOK_FOLIO_FREE, folio, big);
-	fperf_folio_release(sim, folio, big);
+	log_op(sim, FPERF_HOOK_FOLIO_FREE, folio, order);
+	fperf_folio_release(sim, folio, order);
 	if (was.anon)
 		fperf_folio_set_anon_vma(sim, folio, NULL);
-	sim->totals.folios_live += (nr >> order) - 1;
-	memset(&sim->page_order[folio], (int)order, nr);
-	for (uint64_t i = 0; i < nr; i += step) {
-		sim->folios[folio + i] = (struct fperf_folio){ .live = true, .index = was.index + i };
-		if (was.anon)
-			fperf_folio_set_anon_vma(sim, folio + i, was.anon_vma);
-		else
-			sim->folios[folio + i].object = was.object;
-		log_op(sim, FPERF_HOOK_FOLIO_INIT, folio + i, order);
-		fperf_folio_prepare(sim, folio + i, order);
-	}
+	sim->totals.folios_live--;
+	return was;
 }
 
-bool fperf_folio_split_file(struct fperf_sim *sim, uint64_t folio)
+void fperf_folio_reshape(struct fperf_sim *sim, uint64_t folio, uint32_t order)
 {
-	const uint32_t order = fperf_folio_order(sim, folio);
+	const uint64_t nr = 1ull << fperf_folio_order(sim, folio);
+	const struct fperf_folio was = take_apart(sim, folio);
+
+	for (uint64_t i = 0; i < nr; i += 1ull << order)
+		piece_of(sim, &was, folio, i, order);
+}
+
+/* Largest block of a folio of nr pages that begins at page i and does not hold `page`; 0 if only the page itself fits. */
+static uint32_t half_beside(uint64_t i, uint64_t nr, uint64_t page)
+{
+	uint32_t order = 0;
+
+	while (!(i & ((2ull << order) - 1)) && i + (2ull << order) <= nr && (page < i || page >= i + (2ull << order)))
+		order++;
+	return order;
+}
+
+bool fperf_folio_split_file(struct fperf_sim *sim, uint64_t folio, uint32_t page)
+{
+	const bool halves = sim->prof.version >= FPERF_KERNEL(6, 15);
+	const uint64_t nr = 1ull << fperf_folio_order(sim, folio);
+	struct fperf_folio was;
 	enum fperf_cause before;
 
 	FPERF_BUG_ON(sim->folios[folio].anon);
 	/* The freeze: with any reference beyond the cache's own, a stale count's included, the split fails. */
-	if (fperf_head(sim, folio)->refcount != 1 << order)
+	if (fperf_head(sim, folio)->refcount != (int32_t)nr)
 		return false;
 	before = fperf_because(&sim->door, FPERF_CAUSE_FIXED);
-	fperf_folio_ref(sim, folio, -(1 << order));
+	fperf_folio_ref(sim, folio, -(int32_t)nr);
+	was = take_apart(sim, folio);
+	for (uint64_t i = 0; i < nr;) {
+		const uint32_t order = halves ? half_beside(i, nr, page) : 0;
+
+		piece_of(sim, &was, folio, i, order);
+		if (order)
+			fperf_folio_ref(sim, folio + i, (1 << order) - 1);
+		i += 1ull << order;
+	}
 	fperf_because(&sim->door, before);
-	fperf_folio_reshape(sim, folio, 0);
 	return true;
 }

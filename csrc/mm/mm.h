@@ -28,8 +28,11 @@ void fperf_folio_set_anon_vma(struct fperf_sim *sim, uint64_t folio, struct fper
  * and belongs to the same anon_vma or object.
  */
 void fperf_folio_reshape(struct fperf_sim *sim, uint64_t folio, uint32_t order);
-/* An unmapped file folio becomes 2^order order-0 folios in the page cache; false: somebody still refers to it. */
-bool fperf_folio_split_file(struct fperf_sim *sim, uint64_t folio);
+/*
+ * An unmapped file folio becomes order-0 folios in the page cache, or, since v6.15, ever smaller halves around `page`, which
+ * alone becomes order 0; false: somebody still refers to it.
+ */
+bool fperf_folio_split_file(struct fperf_sim *sim, uint64_t folio, uint32_t page);
 
 static inline uint64_t fperf_folio_head(const struct fperf_sim *sim, uint64_t pfn)
 {
@@ -112,6 +115,8 @@ static inline uint32_t fperf_pmd_table(uint64_t pmd)
 }
 /* Free the empty tables of [start, end) that no VMA reaches into. */
 void fperf_free_tables(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end);
+/* Free the empty tables that [start, end) covers whole. */
+void fperf_reclaim_tables(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end);
 void fperf_free_all_tables(struct fperf_sim *sim, struct fperf_mm *mm);
 
 static inline uint64_t fperf_entry_at(const struct fperf_sim *sim, const uint64_t *entry)

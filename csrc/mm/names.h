@@ -91,6 +91,7 @@
 #define fperf_read_object FPERF_FN(fperf_read_object)
 #define fperf_rmap_pin_add FPERF_FN(fperf_rmap_pin_add)
 #define fperf_rmap_pins FPERF_FN(fperf_rmap_pins)
+#define fperf_reclaim_tables FPERF_FN(fperf_reclaim_tables)
 #define fperf_rmap_lock FPERF_FN(fperf_rmap_lock)
 #define fperf_rmap_map FPERF_FN(fperf_rmap_map)
 #define fperf_rmap_map_pmd FPERF_FN(fperf_rmap_map_pmd)

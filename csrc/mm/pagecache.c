@@ -105,7 +105,9 @@ static bool vma_suits(const struct fperf_sim *sim, const struct fperf_vma *vma, 
 int fperf_pagecache_fill(struct fperf_sim *sim, struct fperf_object *object, const struct fperf_vma *vma,
 			 uint64_t index, uint64_t *pfn)
 {
-	const bool beyond_eof = object->kind == FPERF_OBJECT_TMPFS; /* huge=always does not look at the size */
+	/* A memfd counts as anonymous shmem; its sizes are "always" or not at all, which does not look at the file's. */
+	const bool anon_shmem = object->kind == FPERF_OBJECT_MEMFD || object->kind == FPERF_OBJECT_ANON_SHARED;
+	const bool beyond_eof = fperf_object_is_shmem(object);
 	uint32_t order = object->order;
 	uint64_t folio;
 	int ret;
@@ -116,11 +118,13 @@ int fperf_pagecache_fill(struct fperf_sim *sim, struct fperf_object *object, con
 	}
 	if (object->kind == FPERF_OBJECT_TMPFS)
 		order = sim->pmd_order;
-	else if (object->kind != FPERF_OBJECT_FILE && sim->cfg.shmem_huge)
+	else if (anon_shmem && sim->cfg.shmem_huge)
 		order = 63 - (uint32_t)__builtin_clzll(sim->cfg.shmem_huge);
 	for (; order; order--) {
 		const uint64_t base = index >> order << order;
 
+		if (anon_shmem && !(sim->cfg.shmem_huge >> order & 1))
+			continue;
 		if (vma_suits(sim, vma, index, order) &&
 		    base + (1ull << order) <= (beyond_eof ? object->capacity : object->nr_pages) &&
 		    none_resident(object, base, 1ull << order))
@@ -210,19 +214,22 @@ int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t 
 
 			if (ret)
 				return ret;
-			if (!fperf_folio_split_file(sim, folio)) {
+			if (!fperf_folio_split_file(sim, folio, (uint32_t)(nr_pages - sim->folios[folio].index))) {
 				i += (1ull << fperf_folio_order(sim, folio)) - (pfn - folio) - 1;
 				continue;
 			}
-			folio = pfn;
+			folio = fperf_folio_head(sim, pfn);
 		}
 		fperf_pagecache_remove(sim, folio);
 	}
 	return 0;
 }
 
+/* Reading a hole of shmem brings no page in, and advice to drop shmem's pages does nothing. */
 int fperf_read_object(struct fperf_sim *sim, struct fperf_object *object)
 {
+	if (fperf_object_is_shmem(object))
+		return 0;
 	for (uint64_t i = 0; i < object->nr_pages; i++) {
 		uint64_t pfn;
 		const int ret = fperf_pagecache_fill(sim, object, NULL, i, &pfn);
@@ -235,6 +242,8 @@ int fperf_read_object(struct fperf_sim *sim, struct fperf_object *object)
 
 void fperf_drop_object(struct fperf_sim *sim, struct fperf_object *object)
 {
+	if (fperf_object_is_shmem(object))
+		return;
 	for (uint64_t i = 0; i < object->capacity; i++) {
 		const uint64_t folio = object->pfns[i] ? fperf_folio_head(sim, object->pfns[i]) : 0;
 		const struct fperf_query query = { .folio = folio, .order = folio ? fperf_folio_order(sim, folio) : 0 };

@@ -173,6 +173,23 @@ void fperf_free_tables(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t star
 	free_below(sim, mm, mm->root_table, sim->nr_levels - 1, 0, start, end);
 }
 
+/* v6.14: madvise gives back the tables it has emptied, though the VMA stays. */
+void fperf_reclaim_tables(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end)
+{
+	uint64_t base = fperf_pmd_floor(sim, start + sim->entries - 1);
+
+	for (; base + sim->entries <= end; base += sim->entries) {
+		uint64_t *const pmd = fperf_pmd_peek(sim, mm, base);
+		const uint32_t table = pmd ? fperf_pmd_table(*pmd) : 0;
+
+		if (!table || fperf_nr_none(fperf_table(&sim->mem, table), sim->entries) < sim->entries)
+			continue;
+		fperf_table_free(&sim->mem, table);
+		*pmd = 0;
+		fperf_charge_pmd(sim, FPERF_STORE, pmd);
+	}
+}
+
 static void free_all_below(struct fperf_sim *sim, uint32_t table, unsigned int level)
 {
 	uint64_t *const entries = fperf_table(&sim->mem, table);

@@ -207,7 +207,7 @@ class Comparison:
 
     def _compare_maps(self, skip: set[str]) -> None:
         starts = {name: region.vpn for name, region in self._scenario.regions.items()}
-        self._names.begin_step()
+        self._names.begin_step(self._bytes.nr_pages.size)
         for process, runs in self._step["maps"].items():
             wanted = expand_maps([run for run in runs if run[0] not in skip], starts, self._names)
             if not self._alive(process):
@@ -303,7 +303,14 @@ class Comparison:
     # ---- pages and folios ----
 
     def _compare_pages(self) -> None:
-        rows = [row for row in self._step["pages"] if "Z" not in row[5]]  # the zero page is not counted
+        # The zero page is not counted. A page of an object that has become anonymous is no longer that page: its frame
+        # went to memory of the recorder that is not dumped.
+        objects = {each.name for each in self._scenario.objects}
+        rows = [
+            row
+            for row in self._step["pages"]
+            if "Z" not in row[5] and not ("A" in row[5] and row[0] in objects and not self._names.mapped(*row[:4]))
+        ]
         pages = expand_pages(rows, self._names)
         self._names.resolve_folios([(f["h"], f["o"], f["g"], f["nr"]) for f in self._step.get("folios", ())])
         for number, each in enumerate(self._scenario.objects):
@@ -344,10 +351,12 @@ class Comparison:
             self._check("maps", nothing + 1, nothing, lambda i: (f"{texts[i]} lives", "no such page"))
 
     def _compare_folios(self) -> None:
+        zero = {(row[0], row[1], row[3]) for row in self._step["pages"] if "Z" in row[5]}
         found = [
             (each, int(head), self._names.text_of(each["h"], each["o"], each["g"]))
             for each in self._step.get("folios", ())
-            if (head := self._names.pfn_of(each["h"], each["o"], each["g"])) is not None
+            if (each["h"], each["o"], each["g"]) not in zero
+            and (head := self._names.pfn_of(each["h"], each["o"], each["g"])) is not None
             and self._bytes.nr_pages[head] > 1
         ]
         places = [place for _, _, place in found]

@@ -50,6 +50,7 @@ class PageNames:
         self._keys: Ints = np.zeros(0, dtype=np.int64)
         self._pfns: Ints = np.zeros(0, dtype=np.int64)
         self._before: tuple[Ints, Ints] = (self._keys, self._pfns)
+        self._nr_pfns = 0
 
     # ---- keys ----
 
@@ -80,8 +81,9 @@ class PageNames:
 
     # ---- who is who ----
 
-    def begin_step(self) -> None:
-        """Forget the page frames of the step before, but for pages that nobody maps now."""
+    def begin_step(self, nr_pfns: int) -> None:
+        """Forget the page frames of the step before, but for pages that nobody maps now; `nr_pfns` exist."""
+        self._nr_pfns = nr_pfns
         self._before = self._keys, self._pfns
         self._keys = self._pfns = np.zeros(0, dtype=np.int64)
 
@@ -103,6 +105,11 @@ class PageNames:
             order = np.argsort(merged, kind="stable")
             self._keys, self._pfns = merged[order], np.concatenate((self._pfns, pfns[fresh]))[order]
 
+    def mapped(self, name: str, offset: int, nr: int, generation: int) -> bool:
+        """Whether a page of a run is mapped in this step."""
+        keys = self.key(name, offset, generation) + np.arange(nr, dtype=np.int64)
+        return bool((self.pfns_of(keys, before=False) >= 0).any())
+
     def resolve_folios(self, folios: Iterable[tuple[str, int, int, int]]) -> None:
         """Find pages nobody maps by another page of their folio: head's name, offset, generation, number of pages."""
         for name, offset, generation, nr in folios:
@@ -110,7 +117,9 @@ class PageNames:
             pfns = self.pfns_of(keys, before=False)
             if (pfns >= 0).any() and (pfns < 0).any():
                 known = int((pfns >= 0).argmax())
-                self._add(keys, int(pfns[known]) - known + np.arange(nr, dtype=np.int64))
+                guess = int(pfns[known]) - known + np.arange(nr, dtype=np.int64)
+                exist = (guess > 0) & (guess < self._nr_pfns)
+                self._add(keys[exist], guess[exist])
 
     def resolve_object(self, name: str, resident: NDArray[np.uint64]) -> None:
         """Find pages of an object by their place in it."""

@@ -31,7 +31,8 @@ def reverse_fault(
 ) -> Script:
     """Map resident file folios page by page.
 
-    Faults are writes to a shared mapping of a file, which map one page each: fault-around is for reads. Huge mappings
+    Faults are writes to a shared mapping of a file, which map one page each up to v6.17, since fault-around is for
+    reads; v6.18 maps the folio whole at the first. Huge mappings
     are forbidden (MADV_NOHUGEPAGE), so a folio of PMD order is mapped by PTEs as well. Mapping n pages in descending
     order, a presence test that scans from the first page reads n(n - 1)/2 empty entries: 130,816 for order 9. Dropping
     (MADV_DONTNEED) is worst in ascending order.
