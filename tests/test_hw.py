@@ -41,7 +41,10 @@ def test_measurements_carry_the_models_counts() -> None:
         assert 0 <= row.outliers < row.repeats
         assert row.folios == max(hw.REGIMES[row.regime] // (64 << row.order), 1)
     compared = hw.ratios(rows)
-    assert len(compared) == 2 * 3 * 2 * 2
+    # A baseline too short for the clock gives no ratio.
+    base = {(row.operation, row.order, row.regime) for row in rows if row.scheme == "zero_one_two_many" and row.ns_low}
+    others = [(row.operation, row.order, row.regime) for row in rows if row.scheme != "zero_one_two_many"]
+    assert len(compared) == sum(point in base for point in others) > 0
     assert all(each.low <= each.ratio <= each.high for each in compared)
 
 
