@@ -25,14 +25,39 @@ int fperf_check_pinnable(const struct fperf_sim *sim, struct fperf_mm *mm, uint6
 	return 0;
 }
 
+/* Fault a page in for write, take it and what follows it mapped so, and go on. */
+static int pin_range(struct fperf_sim *sim, struct fperf_process *process, uint64_t vpn, uint64_t past)
+{
+	bool first = true;
+
+	for (uint64_t nr; vpn < past; vpn += nr) {
+		const struct fperf_vma *vma;
+		bool fault = false;
+		int ret = fperf_touch_range(sim, process->mm, vpn, 1, true, &fault);
+
+		if (ret)
+			return ret;
+		vma = fperf_vma_at(process->mm, vpn);
+		nr = fperf_mapped_extent(sim, process->mm, vpn, (vma->end < past ? vma->end : past) - vpn, true);
+		if (first || fault)
+			fperf_event_begin(&sim->door, FPERF_EV_GUP);
+		first = false;
+		ret = fperf_pin_more(sim, process, vpn, nr);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
 int fperf_run_pin(struct fperf_sim *sim, struct fperf_process *process, const struct fperf_event *e)
 {
 	const uint64_t past = e->vpn + e->nr;
 	uint64_t stop = past;
-	bool faulted = false;
 	uint32_t i;
-	int ret = 0;
+	int ret = fperf_pin_begin(process);
 
+	if (ret)
+		return ret;
 	/* From v6.5 on the walk stops at the first page that may not be pinned; before, all were looked at afterwards. */
 	if (sim->prof.version >= FPERF_KERNEL(6, 5)) {
 		const struct fperf_mm *const mm = process->mm;
@@ -42,28 +67,47 @@ int fperf_run_pin(struct fperf_sim *sim, struct fperf_process *process, const st
 		if (i < mm->nr_vmas && mm->vmas[i]->start < stop)
 			stop = mm->vmas[i]->start > e->vpn ? mm->vmas[i]->start : e->vpn;
 	}
-	if (stop > e->vpn)
-		ret = fperf_touch_range(sim, process->mm, e->vpn, stop - e->vpn, true, &faulted);
+	ret = pin_range(sim, process, e->vpn, stop);
 	if (!ret)
 		ret = fperf_check_pinnable(sim, process->mm, e->vpn, past);
 	if (ret)
-		return ret;
-	fperf_event_begin(&sim->door, FPERF_EV_GUP);
-	return fperf_pin(sim, process, e->vpn, e->nr);
+		fperf_unpin(sim, process);
+	else
+		fperf_pin_end(sim, process);
+	return ret;
+}
+
+/* Pages from vpn on that may be read, at most max; *ret is why the next one may not. */
+static uint64_t readable(struct fperf_mm *mm, uint64_t vpn, uint64_t max, int *ret)
+{
+	uint64_t nr = 0;
+
+	for (*ret = 0; nr < max && !*ret;) {
+		const struct fperf_vma *const vma = fperf_vma_at(mm, vpn + nr);
+
+		*ret = vma ? fperf_check_touch(vma, vpn + nr, false) : FPERF_ERR(SEGV);
+		nr += !*ret;
+	}
+	return nr;
 }
 
 /* A pipe of one MiB takes so many pages and no more; pages are looked up in batches of 16. */
 int fperf_run_splice(struct fperf_sim *sim, struct fperf_process *process, const struct fperf_event *e)
 {
 	const uint64_t room = (1u << 20) >> sim->cfg.page_shift, batch = 16;
-	const uint64_t looked_at = e->nr > room ? (e->nr < room + batch ? e->nr : room + batch) : e->nr;
+	const uint64_t wanted = e->nr < room + batch ? e->nr : room + batch;
 	bool faulted = false;
-	int ret = fperf_touch_range(sim, process->mm, e->vpn, looked_at, false, &faulted);
+	int ret, end;
+	/* What cannot be read ends it; the pages before are in the pipe then. */
+	const uint64_t looked_at = readable(process->mm, e->vpn, wanted, &end);
 
+	if (!looked_at)
+		return end;
+	ret = fperf_touch_range(sim, process->mm, e->vpn, looked_at, false, &faulted);
 	if (ret)
 		return ret;
 	fperf_event_begin(&sim->door, FPERF_EV_GUP);
-	return fperf_splice(sim, process, e->vpn, e->nr < room ? e->nr : room);
+	return fperf_splice(sim, process, e->vpn, looked_at < room ? looked_at : room);
 }
 
 /* Lock the pages of VMAs up to the first hole, then bring them in, writable private ones for write. */

@@ -287,21 +287,20 @@ static void coalesce(struct fperf_sim *sim, struct fperf_hold *hold)
 	hold->nr = kept;
 }
 
-int fperf_pin(struct fperf_sim *sim, struct fperf_process *process, uint64_t vpn, uint64_t nr)
+int fperf_pin_begin(struct fperf_process *process)
 {
-	struct fperf_hold *hold;
-	int ret = hold_new(process, true, &hold);
-
-	if (ret)
-		return ret;
-	process->ring = hold;
 	process->mm->has_pinned = true;
-	ret = grab_mapped(sim, hold, process->mm, vpn, nr);
-	if (ret)
-		fperf_unpin(sim, process);
-	else
-		coalesce(sim, hold);
-	return ret;
+	return hold_new(process, true, &process->ring);
+}
+
+int fperf_pin_more(struct fperf_sim *sim, struct fperf_process *process, uint64_t vpn, uint64_t nr)
+{
+	return grab_mapped(sim, process->ring, process->mm, vpn, nr);
+}
+
+void fperf_pin_end(struct fperf_sim *sim, struct fperf_process *process)
+{
+	coalesce(sim, process->ring);
 }
 
 /* Unregistering gives the pages back, whoever else has the ring open; closing a pipe does not. */

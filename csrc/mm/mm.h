@@ -346,8 +346,13 @@ static inline bool fperf_object_is_shmem(const struct fperf_object *object)
 
 /* ---- gup.c: references and pins held by rings and pipes ---- */
 enum { FPERF_PIN_BIAS = 1024 };
-/* Pages of a range that is mapped as needed. A process has one ring and one pipe at a time. */
-int fperf_pin(struct fperf_sim *sim, struct fperf_process *process, uint64_t vpn, uint64_t nr) FPERF_MUST_CHECK;
+/*
+ * Pages that are mapped as needed. A process has one ring and one pipe at a time. A pin goes on page after page, since what
+ * it holds already decides whether the next one may be written in place; unpin gives all of it back.
+ */
+int fperf_pin_begin(struct fperf_process *process) FPERF_MUST_CHECK;
+int fperf_pin_more(struct fperf_sim *sim, struct fperf_process *process, uint64_t vpn, uint64_t nr) FPERF_MUST_CHECK;
+void fperf_pin_end(struct fperf_sim *sim, struct fperf_process *process);
 void fperf_unpin(struct fperf_sim *sim, struct fperf_process *process);
 int fperf_splice(struct fperf_sim *sim, struct fperf_process *process, uint64_t vpn, uint64_t nr) FPERF_MUST_CHECK;
 void fperf_unsplice(struct fperf_sim *sim, struct fperf_process *process);
