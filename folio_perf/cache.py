@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from folio_perf._cache_stats import CacheStats, HeldLine
 from folio_perf._native import cache as native
 
 __all__ = ["CacheHierarchy", "CacheLevel", "CacheStats", "HeldLine"]
 
 LINE_BYTES = (32, 64, 128)
-TRAFFIC = ("fetches", "hits", "misses", "writebacks_in", "writebacks_out")
-"""Counters of `CacheStats.to_dict`; all there are: those of `CacheStats.counters`."""
+SCOPES = ("cpu", "core", "ccx", "socket", "machine")
+"""Whose an instance of a level can be."""
 ADDRESS_END = 1 << native.ADDRESS_BITS
 
 
@@ -49,7 +50,11 @@ class CacheLevel:
     victim_lines : int
         Lines of a fully associative LRU victim cache behind the level, at most 4096; 0 for none.
     seed : int
-        Of policy ``random``.
+        Of policy ``random``; of instance k of the level: `seed` + k.
+    shared_by : str, optional
+        Whose one instance of the level is: ``cpu``, ``core``, ``ccx``, ``socket`` or ``machine``, and never less than
+        the level above. None is the core for the first two levels, the CCX for the others, or what the level above has
+        if that is more.
     """
 
     name: str
@@ -62,6 +67,7 @@ class CacheLevel:
     next_line_prefetch: bool = False
     victim_lines: int = 0
     seed: int = 0
+    shared_by: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -84,80 +90,14 @@ class CacheLevel:
             raise ValueError(f"cache {self.name}: policy {self.policy!r} must be one of {', '.join(native.POLICIES)}")
         if self.policy == "plru" and (self.nr_ways & (self.nr_ways - 1) or self.nr_ways > 64):
             raise ValueError(f"cache {self.name}: {self.nr_ways} ways: plru needs a power of two, at most 64")
+        if self.shared_by is not None and self.shared_by not in SCOPES:
+            raise ValueError(f"cache {self.name}: shared_by {self.shared_by!r} must be one of {', '.join(SCOPES)}")
         if self.inclusion is not None:
             _check_inclusion(self.inclusion, f"cache {self.name}: ")
 
 
-@dataclass(frozen=True, slots=True)
-class HeldLine:
-    """A line that a set holds: its address, and whether it is dirty, or was prefetched and not asked for since."""
-
-    address: int
-    dirty: bool
-    prefetched: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CacheStats:
-    """Counters of a hierarchy at one moment; two of one hierarchy subtract.
-
-    Parameters
-    ----------
-    names : tuple of str
-        The levels.
-    counters : structured array of uint64, shape (256, nr_levels + 1)
-        By class and level, in lines; the last column is memory. Fields: ``fetches`` = ``hits`` + ``misses``,
-        ``writebacks_in`` and ``writebacks_out`` (dirty lines, and stores a level sends on), ``victim_hits`` (misses
-        that the victim cache served), ``victims_in`` (clean lines an exclusive level took from above),
-        ``back_invalidations`` (lines lost because an inclusive level below lost them), ``prefetches``,
-        ``prefetches_useful``, ``prefetches_useless``. Of memory only ``fetches`` and ``writebacks_in``.
-    """
-
-    names: tuple[str, ...]
-    counters: NDArray[np.void]
-
-    def __sub__(self, earlier: CacheStats) -> CacheStats:
-        if self.names != earlier.names:
-            raise ValueError(f"stats of levels {earlier.names} do not belong to those of levels {self.names}")
-        difference = np.empty_like(self.counters)
-        for field in native.COUNTERS_DTYPE.names or ():
-            difference[field] = self.counters[field] - earlier.counters[field]
-        return CacheStats(self.names, difference)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, CacheStats):
-            return NotImplemented
-        return self.names == other.names and bool((self.counters == other.counters).all())
-
-    def __hash__(self) -> int:
-        return hash((self.names, self.counters.tobytes()))
-
-    def by_class(self, klass: int) -> CacheStats:
-        """Keep what accesses of one class did, 0 to 255."""
-        if not 0 <= index(klass) < native.NR_CLASSES:
-            raise ValueError(f"class {klass} must be 0 to {native.NR_CLASSES - 1}")
-        kept = np.zeros_like(self.counters)
-        kept[klass] = self.counters[klass]
-        return CacheStats(self.names, kept)
-
-    def to_dict(self) -> dict[str, dict[str, int]]:
-        """Traffic of each level, in lines: fetches, hits, misses, writebacks_in, writebacks_out."""
-        return {
-            name: {field: int(self.counters[field][:, level].sum()) for field in TRAFFIC}
-            for level, name in enumerate(self.names)
-        }
-
-    def to_dict_full(self) -> dict[str, dict[str, int]]:
-        """All counters of each level, and of ``memory``, in lines."""
-        fields = native.COUNTERS_DTYPE.names or ()
-        return {
-            name: {field: int(self.counters[field][:, level].sum()) for field in fields}
-            for level, name in enumerate((*self.names, "memory"))
-        }
-
-
 class CacheHierarchy:
-    """Caches of one CPU; empty at first. An instance belongs to one thread at a time.
+    """Caches of one CPU, or of several kept coherent (MESI); empty at first. It belongs to one thread at a time.
 
     Parameters
     ----------
@@ -166,12 +106,19 @@ class CacheHierarchy:
     line_bytes : int
         32, 64 or 128, in all levels.
     nr_cpus : int
-        1.
+        1 to 256.
     inclusion : str
         Of the levels that do not say themselves.
     nr_threads : int
-        Threads of this machine that share a call between them by sets: a power of two, at most 64. Only for LRU,
-        write-back, write-allocate, NINE. No counter depends on it.
+        Threads of this machine that share a call between them by sets: a power of two, at most 64. Only for one CPU,
+        LRU, write-back, write-allocate, NINE. No counter depends on it.
+    cpus_per_core, cpus_per_ccx, cpus_per_socket : int, optional
+        How CPUs lie to each other, by number; each a whole multiple of the one before. None is all CPUs.
+    memory_interleave_bytes : int
+        Stretch of memory that belongs to one socket before the next socket's: a power of two, a line or more; 0 if all
+        memory is the first socket's.
+    forward_clean : bool
+        Whether a clean line that another CPU's cache holds comes from there; otherwise it comes from memory.
 
     Raises
     ------
@@ -187,8 +134,14 @@ class CacheHierarchy:
         inclusion: str = "nine",
         *,
         nr_threads: int = 1,
+        cpus_per_core: int = 1,
+        cpus_per_ccx: int | None = None,
+        cpus_per_socket: int | None = None,
+        memory_interleave_bytes: int = 0,
+        forward_clean: bool = True,
     ) -> None:
         self.levels = tuple(levels)
+        self.nr_cpus = nr_cpus
         self.line_bytes = line_bytes
         if not 1 <= len(self.levels) <= native.MAX_LEVELS:
             raise ValueError(f"{len(self.levels)} levels; there must be 1 to {native.MAX_LEVELS}")
@@ -197,17 +150,34 @@ class CacheHierarchy:
             raise ValueError(f"levels are named {', '.join(names)}: names must differ, and none may be 'memory'")
         if line_bytes not in LINE_BYTES:
             raise ValueError(f"line_bytes {line_bytes!r} must be one of {', '.join(map(str, LINE_BYTES))}")
-        if nr_cpus != 1:
-            raise ValueError(f"nr_cpus {nr_cpus!r} must be 1: coherence between CPUs is not modelled")
+        groups = _groups(nr_cpus, cpus_per_core, cpus_per_ccx, cpus_per_socket)
+        if not isinstance(memory_interleave_bytes, int) or isinstance(memory_interleave_bytes, bool):
+            raise TypeError(f"memory_interleave_bytes {memory_interleave_bytes!r} must be an int")
+        if memory_interleave_bytes and memory_interleave_bytes not in (
+            1 << bit for bit in range(line_bytes.bit_length() - 1, native.ADDRESS_BITS)
+        ):
+            raise ValueError(
+                f"memory_interleave_bytes {memory_interleave_bytes} must be 0, or a power of two of {line_bytes} or more"
+            )
+        if not isinstance(forward_clean, bool):
+            raise TypeError(f"forward_clean {forward_clean!r} must be True or False")
         if nr_threads not in [1 << bit for bit in range(native.MAX_THREADS.bit_length())]:
             raise ValueError(f"nr_threads {nr_threads!r} must be a power of two, at most {native.MAX_THREADS}")
         _check_inclusion(inclusion, "")
         config = np.zeros(len(self.levels), dtype=native.LEVEL_DTYPE)
         for number, level in enumerate(self.levels):
             config[number] = _configure(level, line_bytes, inclusion if number else "nine", first=not number)
+        config["nr_sharers"] = _sharers(self.levels, groups)
         if nr_threads > 1:
             self._check_threads(config, nr_threads)
-        self._native = native.Hierarchy(config, line_bytes.bit_length() - 1, nr_threads)
+        self._native = native.Hierarchy(
+            config,
+            line_bytes.bit_length() - 1,
+            nr_threads,
+            (nr_cpus, groups["core"], groups["ccx"], groups["socket"]),
+            max(memory_interleave_bytes.bit_length() - 1, 0),
+            forward_clean,
+        )
 
     def __repr__(self) -> str:
         return f"CacheHierarchy({', '.join(f'{level.name}: {level.size_bytes} bytes' for level in self.levels)})"
@@ -220,7 +190,7 @@ class CacheHierarchy:
         self,
         addresses: NDArray[np.uint64],
         write: NDArray[np.bool_] | NDArray[np.uint8] | None = None,
-        cpu: None = None,
+        cpu: NDArray[np.uint8] | None = None,
         klass: NDArray[np.uint8] | None = None,
     ) -> None:
         """Access addresses in order, one line each. The arrays are read where they lie, with the GIL released.
@@ -231,8 +201,8 @@ class CacheHierarchy:
             Bytes, below 2^57.
         write : bool or uint8, shape (nr,), optional
             Nonzero for a store; None is loads alone.
-        cpu : None
-            There is one CPU.
+        cpu : uint8, shape (nr,), optional
+            Which CPU accesses, below `nr_cpus`; None is CPU 0.
         klass : uint8, shape (nr,), optional
             What the counters of an access are filed under, write-backs and prefetches it causes included; None is 0.
             Costs speed: the hierarchy goes on access by access from then on, until `reset`.
@@ -240,15 +210,17 @@ class CacheHierarchy:
         Raises
         ------
         TypeError, ValueError
-            If an array is not contiguous, not writable, or of another type or shape, or an address is out of range;
-            nothing has happened then.
+            If an array is not contiguous, not writable, or of another type or shape, or an address or a CPU is out of
+            range; nothing has happened then.
         """
-        if cpu is not None:
-            raise ValueError("cpu must be None: there is one CPU")
         checked = _checked(addresses, "addresses", (np.uint64, np.int64)).view(np.uint64)
         extra = [
             None if array is None else _checked(array, name, types, checked.size).view(np.uint8)
-            for name, array, types in (("write", write, (np.bool_, np.uint8)), ("klass", klass, (np.uint8,)))
+            for name, array, types in (
+                ("write", write, (np.bool_, np.uint8)),
+                ("cpu", cpu, (np.uint8,)),
+                ("klass", klass, (np.uint8,)),
+            )
         ]
         try:
             self._native.access(checked, *extra)
@@ -256,17 +228,19 @@ class CacheHierarchy:
             position = getattr(error, "index", None)
             if position is None:
                 raise
+            if cpu is not None and "one of its CPUs" in str(error):
+                raise ValueError(f"cpu[{position}] is {cpu[position]}; there are {self.nr_cpus} CPUs") from None
             raise ValueError(
                 f"addresses[{position}] is {addresses[position]:#x}; it must be 0 or more and below 2^57"
             ) from None
 
-    def access_run(self, address: int, nr_lines: int, write: bool = False, klass: int = 0) -> None:
+    def access_run(self, address: int, nr_lines: int, write: bool = False, klass: int = 0, *, cpu: int = 0) -> None:
         """Access `nr_lines` consecutive lines once each, beginning with that of `address`.
 
         Raises
         ------
         ValueError
-            If a line is out of range; nothing has happened then.
+            If a line or the CPU is out of range; nothing has happened then.
         """
         first, nr = index(address), index(nr_lines)
         if nr < 0:
@@ -277,25 +251,29 @@ class CacheHierarchy:
             raise ValueError(f"{nr} lines from {first:#x}: addresses must be 0 or more and below 2^57")
         if not 0 <= index(klass) < native.NR_CLASSES:
             raise ValueError(f"klass {klass} must be 0 to {native.NR_CLASSES - 1}")
-        self._native.run(first, nr, bool(write), klass)
+        self._native.run(first, nr, bool(write), self._checked_cpu(cpu), klass)
 
     def stats(self) -> CacheStats:
         """Counters since the beginning, or since `reset`."""
-        return CacheStats(tuple(level.name for level in self.levels), self._native.counters())
+        names = tuple(level.name for level in self.levels)
+        return CacheStats(names, self._native.counters(), *self._native.transfers())
 
-    def set_lines(self, level: str, number: int) -> list[HeldLine]:
-        """List what a set holds: LRU youngest first, FIFO latest first, otherwise in the order of ways."""
+    def set_lines(self, level: str, number: int, *, cpu: int = 0) -> list[HeldLine]:
+        """List what a set holds, of the instance that serves `cpu`: LRU youngest first, FIFO latest first, else by way."""
         depth = self._number(level)
         if not 0 <= index(number) < self._native.nr_sets(depth):
             raise ValueError(f"set {number} of {level} must be 0 to {self._native.nr_sets(depth) - 1}")
-        lines = self._native.set_lines(depth, number, self.levels[depth].nr_ways)
+        lines = self._native.set_lines(depth, self._checked_cpu(cpu), number, self.levels[depth].nr_ways)
         return [HeldLine(int(line["address"]), bool(line["dirty"]), bool(line["prefetched"])) for line in lines]
 
-    def occupancy_bytes(self, level: str, first: int = 0, end: int = ADDRESS_END) -> int:
-        """Bytes a level holds in lines that reach into addresses [first, end); its victim cache is left out."""
+    def occupancy_bytes(self, level: str, first: int = 0, end: int = ADDRESS_END, *, cpu: int = 0) -> int:
+        """Bytes in lines that reach into addresses [first, end).
+
+        Of the instance of the level that serves `cpu`; its victim cache is left out.
+        """
         if not 0 <= index(first) <= index(end) <= ADDRESS_END:
             raise ValueError(f"[{first:#x}, {end:#x}) must lie within 0 and 2^57")
-        return self._native.occupancy(self._number(level), first, end) * self.line_bytes
+        return self._native.occupancy(self._number(level), self._checked_cpu(cpu), first, end) * self.line_bytes
 
     def occupancy_timeline(
         self,
@@ -345,6 +323,11 @@ class CacheHierarchy:
         """Take back a `snapshot` of a hierarchy of the same configuration; ValueError if its size shows another."""
         self._native.restore(state)
 
+    def _checked_cpu(self, cpu: int) -> int:
+        if not 0 <= index(cpu) < self.nr_cpus:
+            raise ValueError(f"cpu {cpu}: there are {self.nr_cpus} CPUs")
+        return cpu
+
     def _number(self, level: str) -> int:
         for number, each in enumerate(self.levels):
             if each.name == level:
@@ -352,6 +335,8 @@ class CacheHierarchy:
         raise ValueError(f"no level {level!r}; there are {', '.join(each.name for each in self.levels)}")
 
     def _check_threads(self, config: NDArray[np.void], nr_threads: int) -> None:
+        if self.nr_cpus > 1:
+            raise ValueError(f"{nr_threads} threads: the caches of {self.nr_cpus} CPUs are served by one")
         for level, row in zip(self.levels, config, strict=True):
             nr_sets = level.size_bytes // (self.line_bytes * level.nr_ways)
             if (
@@ -394,9 +379,39 @@ def _configure(level: CacheLevel, line_bytes: int, inclusion: str, *, first: boo
         level.write_allocate,
         level.next_line_prefetch,
         level.victim_lines,
-        0,
+        1,
         level.seed,
     )
+
+
+def _groups(nr_cpus: int, core: int, ccx: int | None, socket: int | None) -> dict[str, int]:
+    """Count the CPUs that each of `SCOPES` has."""
+    if not isinstance(nr_cpus, int) or isinstance(nr_cpus, bool):
+        raise TypeError(f"nr_cpus {nr_cpus!r} must be an int")
+    if not 1 <= nr_cpus <= native.MAX_CPUS:
+        raise ValueError(f"nr_cpus {nr_cpus} must be 1 to {native.MAX_CPUS}")
+    sizes, within = {"cpu": 1}, 1
+    for name, given in (("core", core), ("ccx", ccx), ("socket", socket)):
+        size = -(-nr_cpus // within) * within if given is None else given
+        if not isinstance(size, int) or isinstance(size, bool):
+            raise TypeError(f"cpus_per_{name} {size!r} must be an int")
+        if not 1 <= size <= native.MAX_CPUS * native.MAX_CPUS or size % within:
+            raise ValueError(f"cpus_per_{name} {size} must be a whole multiple of {within}")
+        sizes[name] = within = size
+    sizes["machine"] = max(within, -(-nr_cpus // within) * within)
+    return sizes
+
+
+def _sharers(levels: Sequence[CacheLevel], groups: dict[str, int]) -> list[int]:
+    """Count the CPUs that share one instance of each level."""
+    sharers: list[int] = []
+    for number, level in enumerate(levels):
+        above = sharers[-1] if sharers else 1
+        wanted = groups[level.shared_by or ("core" if number < 2 else "ccx")]
+        if level.shared_by and wanted < above:
+            raise ValueError(f"cache {level.name}: shared by a {level.shared_by}, {wanted} CPUs; the level above by {above}")
+        sharers.append(max(above, wanted))
+    return sharers
 
 
 def _checked(array: NDArray[Any], name: str, types: tuple[type, ...], size: int | None = None) -> NDArray[Any]:

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "cache/coherence.h"
+#include "cache/coherent.h"
 #include "cache/walk.h"
 
 static bool power_of_two(uint64_t n)
@@ -62,20 +64,52 @@ static size_t lay_out(struct fperf_hierarchy *h, uint8_t *start)
 	h->state = carve(start, &used, sizeof(*h->state));
 	for (unsigned int i = 0; i < h->config.nr_levels; i++)
 		bulk = bulk && level_is_bulk(&h->level[i].config, h->level[i].store.nr_sets);
-	for (unsigned int i = 0; i < h->config.nr_levels; i++) {
-		struct fperf_level *const level = &h->level[i];
-		struct fperf_store *const store = &level->store;
+	for (unsigned int i = 0; i < h->config.nr_levels; i++)
+		for (uint32_t k = 0; k < fperf_nr_instances(h, i); k++) {
+			struct fperf_level *const level = fperf_instance(h, i, k);
+			struct fperf_store *const store = &level->store;
 
-		if (bulk)
-			level->sets = carve(start, &used, store->nr_sets * sizeof(*level->sets));
-		store->way = carve(start, &used, store->nr_sets * store->nr_ways * sizeof(uint64_t));
-		if (store->policy == FPERF_POLICY_PLRU)
-			store->tree = carve(start, &used, store->nr_sets * sizeof(uint64_t));
-		if (level->config.victim_lines)
-			level->victims.way = carve(start, &used, level->victims.nr_ways * sizeof(uint64_t));
-		store->rng = h->state ? &h->state->rng[i] : NULL;
-	}
+			if (bulk)
+				level->sets = carve(start, &used, store->nr_sets * sizeof(*level->sets));
+			store->way = carve(start, &used, store->nr_sets * store->nr_ways * sizeof(uint64_t));
+			if (store->policy == FPERF_POLICY_PLRU)
+				store->tree = carve(start, &used, store->nr_sets * sizeof(uint64_t));
+			if (store->policy == FPERF_POLICY_RANDOM)
+				store->rng = carve(start, &used, sizeof(*store->rng));
+			if (level->config.victim_lines)
+				level->victims.way = carve(start, &used, level->victims.nr_ways * sizeof(uint64_t));
+		}
 	return used;
+}
+
+static bool cpus_are_possible(const struct fperf_hierarchy_config *config)
+{
+	uint32_t above = 1;
+
+	if (!config->nr_cpus || config->nr_cpus > FPERF_HIERARCHY_MAX_CPUS || !config->cpus_per_core ||
+	    !config->cpus_per_ccx || !config->cpus_per_socket || config->cpus_per_ccx % config->cpus_per_core ||
+	    config->cpus_per_socket % config->cpus_per_ccx || config->forward_clean > 1)
+		return false;
+	if (config->interleave_shift &&
+	    (config->interleave_shift < config->line_shift || config->interleave_shift >= FPERF_HIERARCHY_ADDRESS_BITS))
+		return false;
+	for (unsigned int i = 0; i < config->nr_levels; above = config->level[i++].nr_sharers)
+		if (config->level[i].nr_sharers < above || config->level[i].nr_sharers % above)
+			return false;
+	return true;
+}
+
+/* Instance k of a level, still without its state. */
+static void set_up_level(struct fperf_hierarchy *h, unsigned int at, uint32_t k)
+{
+	struct fperf_level *const level = fperf_instance(h, at, k);
+
+	level->config = h->config.level[at];
+	level->config.seed += k;
+	shape(&level->store, (level->config.size_bytes >> h->config.line_shift) / level->config.nr_ways,
+	      level->config.nr_ways, level->config.policy);
+	if (level->config.victim_lines)
+		shape(&level->victims, 1, level->config.victim_lines, FPERF_POLICY_LRU);
 }
 
 int fperf_hierarchy_create(const struct fperf_hierarchy_config *config, struct fperf_hierarchy **ret)
@@ -90,6 +124,8 @@ int fperf_hierarchy_create(const struct fperf_hierarchy_config *config, struct f
 	for (unsigned int i = 0; i < config->nr_levels; i++)
 		if (!level_is_possible(&config->level[i], i, config->line_shift))
 			return FPERF_ERR(CACHE);
+	if (!cpus_are_possible(config))
+		return FPERF_ERR(CACHE);
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return FPERF_ERR(NO_MEMORY);
@@ -98,25 +134,26 @@ int fperf_hierarchy_create(const struct fperf_hierarchy_config *config, struct f
 	err = fperf_simd_choose(&h->simd);
 	if (err)
 		goto out;
+	err = FPERF_ERR(NO_MEMORY);
 	for (unsigned int i = 0; i < config->nr_levels; i++) {
-		const struct fperf_level_config *const level = &config->level[i];
-
-		h->level[i].config = *level;
-		shape(&h->level[i].store, (level->size_bytes >> config->line_shift) / level->nr_ways, level->nr_ways,
-		      level->policy);
-		if (level->victim_lines)
-			shape(&h->level[i].victims, 1, level->victim_lines, FPERF_POLICY_LRU);
+		h->path[i] = &h->level[i];
+		h->further[i] = calloc(fperf_nr_instances(h, i), sizeof(*h->further[i]));
+		if (!h->further[i])
+			goto out;
+		for (uint32_t k = 0; k < fperf_nr_instances(h, i); k++)
+			set_up_level(h, i, k);
 	}
 	h->state_bytes = lay_out(h, NULL);
-	err = FPERF_ERR(NO_MEMORY);
 	if (posix_memalign(&state, 64, h->state_bytes))
 		goto out;
 	lay_out(h, state);
+	if (config->nr_cpus > 1 && fperf_coherence_create(h))
+		goto out;
 	fperf_hierarchy_reset(h);
 	*ret = h;
 	return 0;
 out:
-	free(h);
+	fperf_hierarchy_destroy(h);
 	return err;
 }
 
@@ -124,6 +161,9 @@ void fperf_hierarchy_destroy(struct fperf_hierarchy *h)
 {
 	if (!h)
 		return;
+	for (unsigned int i = 0; i < h->config.nr_levels; i++)
+		free(h->further[i]);
+	fperf_coherence_destroy(h->coherence);
 	free(h->state);
 	free(h);
 }
@@ -133,12 +173,20 @@ void fperf_hierarchy_reset(struct fperf_hierarchy *h)
 	memset(h->state, 0, h->state_bytes);
 	h->state->in_bulk = h->level[0].sets != NULL;
 	for (unsigned int i = 0; i < h->config.nr_levels; i++)
-		/* The state of the generator must not be 0; odd multiples keep different seeds different. */
-		h->state->rng[i] = h->level[i].config.seed * 0x9e3779b97f4a7c15ull ^ 0xbf58476d1ce4e5b9ull;
-	for (unsigned int i = 0; i < h->config.nr_levels; i++)
-		if (!h->state->rng[i])
-			h->state->rng[i] = 1;
-	h->count = h->state->count[0];
+		for (uint32_t k = 0; k < fperf_nr_instances(h, i); k++) {
+			const struct fperf_level *const level = fperf_instance(h, i, k);
+			uint64_t *const rng = level->store.rng;
+
+			if (!rng)
+				continue;
+			/* The state of the generator must not be 0; odd multiples keep different seeds different. */
+			*rng = level->config.seed * 0x9e3779b97f4a7c15ull ^ 0xbf58476d1ce4e5b9ull;
+			if (!*rng)
+				*rng = 1;
+		}
+	if (h->coherence)
+		fperf_coherence_rebuild(h);
+	fperf_hierarchy_serve_class(h, 0);
 }
 
 int fperf_hierarchy_set_threads(struct fperf_hierarchy *h, uint32_t nr_threads)
@@ -152,29 +200,33 @@ int fperf_hierarchy_set_threads(struct fperf_hierarchy *h, uint32_t nr_threads)
 	return 0;
 }
 
+static void leave_sets(struct fperf_hierarchy *h, const struct fperf_level *level)
+{
+	const struct fperf_store *const store = &level->store;
+
+	for (uint64_t set = 0; set < store->nr_sets; set++)
+		for (uint32_t way = 0; way < store->nr_ways; way++) {
+			const uint32_t entry = level->sets[set].way[way];
+
+			if (entry)
+				store->way[set * store->nr_ways + way] =
+					fperf_entry(h->state->base + fperf_lru_line(entry),
+						    entry & FPERF_LRU_DIRTY ? FPERF_ENTRY_DIRTY : 0);
+		}
+}
+
 /* Hand all lines to the general engine. */
 static void leave_bulk(struct fperf_hierarchy *h)
 {
 	if (!h->state->in_bulk)
 		return;
-	for (unsigned int i = 0; i < h->config.nr_levels; i++) {
-		const struct fperf_level *const level = &h->level[i];
-		const struct fperf_store *const store = &level->store;
-
-		for (uint64_t set = 0; set < store->nr_sets; set++)
-			for (uint32_t way = 0; way < store->nr_ways; way++) {
-				const uint32_t entry = level->sets[set].way[way];
-
-				if (entry)
-					store->way[set * store->nr_ways + way] =
-						fperf_entry(h->state->base + fperf_lru_line(entry),
-							    entry & FPERF_LRU_DIRTY ? FPERF_ENTRY_DIRTY : 0);
-			}
-	}
+	for (unsigned int i = 0; i < h->config.nr_levels; i++)
+		for (uint32_t k = 0; k < fperf_nr_instances(h, i); k++)
+			leave_sets(h, fperf_instance(h, i, k));
 	h->state->in_bulk = 0;
 }
 
-int fperf_hierarchy_access(struct fperf_hierarchy *h, const uint64_t *address, const uint8_t *write,
+int fperf_hierarchy_access(struct fperf_hierarchy *h, const uint64_t *address, const uint8_t *write, const uint8_t *cpu,
 			   const uint8_t *klass, size_t nr, size_t *bad)
 {
 	const unsigned int shift = h->config.line_shift;
@@ -188,17 +240,33 @@ int fperf_hierarchy_access(struct fperf_hierarchy *h, const uint64_t *address, c
 			;
 		return FPERF_ERR(CACHE_ADDRESS);
 	}
-	if (!klass && h->state->in_bulk && fperf_bulk_fits(h, min >> shift, max >> shift))
-		return fperf_bulk_access(h, address, write, nr);
+	for (size_t i = 0; cpu && i < nr; i++)
+		if (cpu[i] >= h->config.nr_cpus) {
+			*bad = i;
+			return FPERF_ERR(CACHE_CPU);
+		}
+	if (h->coherence)
+		fperf_coherence_enter(h, 0);
+	if (h->state->in_bulk && fperf_bulk_fits(h, min >> shift, max >> shift)) {
+		if (h->coherence) {
+			fperf_hierarchy_serve_class(h, 0);
+			fperf_coherent_access(h, address, write, cpu, klass, nr);
+			return 0;
+		}
+		if (!klass)
+			return fperf_bulk_access(h, address, write, nr);
+	}
 	leave_bulk(h);
 	for (size_t i = 0; i < nr; i++) {
-		h->count = h->state->count[klass ? klass[i] : 0];
+		fperf_hierarchy_serve_class(h, klass ? klass[i] : 0);
+		if (h->coherence && cpu && cpu[i] != h->coherence->cpu)
+			fperf_coherence_enter(h, cpu[i]);
 		fperf_walk(h, address[i] >> shift, write && write[i]);
 	}
 	return 0;
 }
 
-int fperf_hierarchy_run(struct fperf_hierarchy *h, uint64_t address, uint64_t nr, bool write, uint8_t klass)
+int fperf_hierarchy_run(struct fperf_hierarchy *h, uint64_t address, uint64_t nr, bool write, uint8_t cpu, uint8_t klass)
 {
 	const unsigned int shift = h->config.line_shift;
 	const uint64_t line = address >> shift;
@@ -206,12 +274,16 @@ int fperf_hierarchy_run(struct fperf_hierarchy *h, uint64_t address, uint64_t nr
 
 	if (line >= end || nr > end - line)
 		return FPERF_ERR(CACHE_ADDRESS);
+	if (cpu >= h->config.nr_cpus)
+		return FPERF_ERR(CACHE_CPU);
 	if (!nr)
 		return 0;
-	if (!klass && h->state->in_bulk && fperf_bulk_fits(h, line, line + nr - 1))
+	if (!klass && !h->coherence && h->state->in_bulk && fperf_bulk_fits(h, line, line + nr - 1))
 		return fperf_bulk_run(h, line, nr, write);
 	leave_bulk(h);
-	h->count = h->state->count[klass];
+	if (h->coherence)
+		fperf_coherence_enter(h, cpu);
+	fperf_hierarchy_serve_class(h, klass);
 	for (uint64_t i = 0; i < nr; i++)
 		fperf_walk(h, line + i, write);
 	return 0;
@@ -223,6 +295,11 @@ void fperf_hierarchy_counters(const struct fperf_hierarchy *h, struct fperf_leve
 
 	for (size_t klass = 0; klass < FPERF_HIERARCHY_NR_CLASSES; klass++)
 		memcpy(out + klass * nr_rows, h->state->count[klass], nr_rows * sizeof(*out));
+}
+
+void fperf_hierarchy_transfers(const struct fperf_hierarchy *h, struct fperf_transfer_counters *out)
+{
+	memcpy(out, h->state->transfers, sizeof(h->state->transfers));
 }
 
 uint64_t fperf_hierarchy_nr_sets(const struct fperf_hierarchy *h, unsigned int level)
@@ -241,9 +318,10 @@ static uint64_t entry_at(const struct fperf_hierarchy *h, const struct fperf_lev
 	return entry ? fperf_entry(h->state->base + fperf_lru_line(entry), entry & FPERF_LRU_DIRTY) : 0;
 }
 
-uint64_t fperf_hierarchy_occupancy(const struct fperf_hierarchy *h, unsigned int level, uint64_t first, uint64_t end)
+uint64_t fperf_hierarchy_occupancy(const struct fperf_hierarchy *h, unsigned int level, uint32_t cpu, uint64_t first,
+				   uint64_t end)
 {
-	const struct fperf_level *const l = &h->level[level];
+	const struct fperf_level *const l = fperf_instance(h, level, cpu / h->config.level[level].nr_sharers);
 	const unsigned int shift = h->config.line_shift;
 	uint64_t held = 0;
 
@@ -258,10 +336,10 @@ uint64_t fperf_hierarchy_occupancy(const struct fperf_hierarchy *h, unsigned int
 	return held;
 }
 
-uint32_t fperf_hierarchy_set(const struct fperf_hierarchy *h, unsigned int level, uint64_t set,
+uint32_t fperf_hierarchy_set(const struct fperf_hierarchy *h, unsigned int level, uint32_t cpu, uint64_t set,
 			     struct fperf_held_line *out)
 {
-	const struct fperf_level *const l = &h->level[level];
+	const struct fperf_level *const l = fperf_instance(h, level, cpu / h->config.level[level].nr_sharers);
 	uint32_t nr = 0;
 
 	for (uint32_t way = 0; way < l->store.nr_ways; way++) {
@@ -290,5 +368,6 @@ void fperf_hierarchy_save(const struct fperf_hierarchy *h, uint8_t *out)
 void fperf_hierarchy_restore(struct fperf_hierarchy *h, const uint8_t *state)
 {
 	memcpy(h->state, state, h->state_bytes);
-	h->count = h->state->count[0];
+	if (h->coherence)
+		fperf_coherence_rebuild(h);
 }

@@ -23,20 +23,42 @@ struct fperf_hierarchy_state {
 	uint64_t in_bulk;
 	uint64_t base_known;
 	uint64_t base; /* line that bulk calls 0 */
-	uint64_t rng[FPERF_HIERARCHY_MAX_LEVELS];
 	uint64_t often_youngest; /* of bulk: which form of the first level the next block takes; no result depends on it */
 	struct fperf_level_counters count[FPERF_HIERARCHY_NR_CLASSES][FPERF_HIERARCHY_MAX_LEVELS + 1];
+	struct fperf_transfer_counters transfers[FPERF_HIERARCHY_NR_CLASSES];
 };
+
+struct fperf_coherence;
 
 struct fperf_hierarchy {
 	struct fperf_hierarchy_config config;
-	struct fperf_level level[FPERF_HIERARCHY_MAX_LEVELS];
+	struct fperf_level level[FPERF_HIERARCHY_MAX_LEVELS];	    /* the first instance of each */
+	struct fperf_level *further[FPERF_HIERARCHY_MAX_LEVELS];    /* the other instances */
+	struct fperf_level *path[FPERF_HIERARCHY_MAX_LEVELS + 1];   /* those that serve the current CPU, then NULL */
+	struct fperf_coherence *coherence;			    /* NULL with one CPU */
 	enum fperf_simd simd;
 	uint32_t nr_threads;
 	size_t state_bytes;
 	struct fperf_hierarchy_state *state; /* followed by all sets */
 	struct fperf_level_counters *count;  /* row of the class that is being served */
+	struct fperf_transfer_counters *transfers;
 };
+
+static inline uint32_t fperf_nr_instances(const struct fperf_hierarchy *h, unsigned int at)
+{
+	return (h->config.nr_cpus - 1) / h->config.level[at].nr_sharers + 1;
+}
+
+static inline struct fperf_level *fperf_instance(const struct fperf_hierarchy *h, unsigned int at, uint32_t number)
+{
+	return number ? &h->further[at][number - 1] : (struct fperf_level *)&h->level[at];
+}
+
+static inline void fperf_hierarchy_serve_class(struct fperf_hierarchy *h, uint8_t klass)
+{
+	h->count = h->state->count[klass];
+	h->transfers = &h->state->transfers[klass];
+}
 
 /* Can bulk hold these lines? Decides where its span begins, the first time. */
 bool fperf_bulk_fits(struct fperf_hierarchy *h, uint64_t first_line, uint64_t last_line);

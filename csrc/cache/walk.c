@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "cache/walk.h"
 
+#include "cache/coherence.h"
+
 /* At a level, 0 the first; nr_levels is memory. All count into the row of the access's class. */
 static uint64_t fetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line, bool write);
-static void write_below(struct fperf_hierarchy *h, unsigned int at, uint64_t line);
 static void put(struct fperf_hierarchy *h, unsigned int at, uint64_t entry);
 
 static bool exclusive(const struct fperf_hierarchy *h, unsigned int at)
 {
-	return at < h->config.nr_levels && h->level[at].config.inclusion == FPERF_INCLUSION_EXCLUSIVE;
+	return at < h->config.nr_levels && h->path[at]->config.inclusion == FPERF_INCLUSION_EXCLUSIVE;
 }
 
 /* A prefetched line is gone that nobody asked for. */
@@ -17,20 +18,31 @@ static void note_useless(struct fperf_hierarchy *h, unsigned int at, uint64_t en
 	h->count[at].prefetches_useless += (entry & FPERF_ENTRY_PREFETCHED) != 0;
 }
 
-/* An inclusive level has lost a line, so all above lose it; whether one of them had it dirty. */
+uint64_t fperf_walk_lose(struct fperf_hierarchy *h, unsigned int at, struct fperf_level *level, uint64_t line)
+{
+	uint64_t entry = fperf_store_remove(&level->store, line);
+
+	if (!entry && level->config.victim_lines)
+		entry = fperf_store_remove(&level->victims, line);
+	note_useless(h, at, entry);
+	return entry;
+}
+
+/* An inclusive level of the path has lost a line, so all above it lose it; whether one of them had it dirty. */
 static uint64_t back_invalidate(struct fperf_hierarchy *h, unsigned int below, uint64_t line)
 {
+	const uint32_t nr_sharers = h->config.level[below].nr_sharers;
+	const uint32_t cpu = h->coherence ? h->coherence->cpu : 0;
+	const uint32_t first_cpu = cpu - cpu % nr_sharers;
 	uint64_t dirty = 0;
 
 	for (unsigned int at = 0; at < below; at++) {
-		struct fperf_level *const level = &h->level[at];
-		uint64_t entry = fperf_store_remove(&level->store, line);
+		const uint32_t width = h->config.level[at].nr_sharers;
 
-		if (!entry && level->config.victim_lines)
-			entry = fperf_store_remove(&level->victims, line);
-		if (entry) {
-			h->count[at].back_invalidations++;
-			note_useless(h, at, entry);
+		for (uint32_t above = first_cpu; above < first_cpu + nr_sharers && above < h->config.nr_cpus; above += width) {
+			const uint64_t entry = fperf_walk_lose(h, at, fperf_instance(h, at, above / width), line);
+
+			h->count[at].back_invalidations += entry != 0;
 			dirty |= entry & FPERF_ENTRY_DIRTY;
 		}
 	}
@@ -40,7 +52,7 @@ static uint64_t back_invalidate(struct fperf_hierarchy *h, unsigned int below, u
 /* The line is in the victim cache: back it comes. Returns where it is now, or NULL. */
 static uint64_t *recall(struct fperf_hierarchy *h, unsigned int at, uint64_t line)
 {
-	struct fperf_level *const level = &h->level[at];
+	struct fperf_level *const level = h->path[at];
 	const uint64_t entry = level->config.victim_lines ? fperf_store_remove(&level->victims, line) : 0;
 
 	if (!entry)
@@ -53,7 +65,7 @@ static uint64_t *recall(struct fperf_hierarchy *h, unsigned int at, uint64_t lin
 /* A clean or dirty line goes down to an exclusive level. */
 static void hand_down(struct fperf_hierarchy *h, unsigned int at, uint64_t line, uint64_t dirty)
 {
-	struct fperf_level *const level = &h->level[at];
+	struct fperf_level *const level = h->path[at];
 	uint64_t *here = fperf_store_use(&level->store, line);
 
 	if (!here)
@@ -63,7 +75,7 @@ static void hand_down(struct fperf_hierarchy *h, unsigned int at, uint64_t line,
 	else
 		h->count[at].victims_in++;
 	if (dirty && level->config.write_through) {
-		write_below(h, at, line);
+		fperf_walk_write_below(h, at, line);
 		dirty = 0;
 	}
 	if (here)
@@ -79,31 +91,33 @@ static void evict(struct fperf_hierarchy *h, unsigned int at, uint64_t entry)
 	uint64_t dirty = entry & FPERF_ENTRY_DIRTY;
 
 	note_useless(h, at, entry);
-	if (h->level[at].config.inclusion == FPERF_INCLUSION_INCLUSIVE)
+	if (h->path[at]->config.inclusion == FPERF_INCLUSION_INCLUSIVE)
 		dirty |= back_invalidate(h, at, line);
 	if (exclusive(h, at + 1)) {
 		h->count[at].writebacks_out += dirty;
 		hand_down(h, at + 1, line, dirty);
 	} else if (dirty) {
-		write_below(h, at, line);
+		fperf_walk_write_below(h, at, line);
 	}
 }
 
 /* Put a line in that is not there. */
 static void put(struct fperf_hierarchy *h, unsigned int at, uint64_t entry)
 {
-	struct fperf_level *const level = &h->level[at];
+	struct fperf_level *const level = h->path[at];
 	uint64_t gone = fperf_store_insert(&level->store, entry);
 
 	if (gone && level->config.victim_lines)
 		gone = fperf_store_insert(&level->victims, gone);
+	if (h->coherence)
+		fperf_coherence_note(h, h->coherence->own[at], fperf_entry_line(entry));
 	if (gone)
 		evict(h, at, gone);
 }
 
 static void write_back(struct fperf_hierarchy *h, unsigned int at, uint64_t line)
 {
-	struct fperf_level *const level = &h->level[at];
+	struct fperf_level *const level = h->path[at];
 	uint64_t *here;
 
 	h->count[at].writebacks_in++;
@@ -117,23 +131,31 @@ static void write_back(struct fperf_hierarchy *h, unsigned int at, uint64_t line
 	else if (!here && level->config.write_allocate)
 		put(h, at, fperf_entry(line, level->config.write_through ? 0 : FPERF_ENTRY_DIRTY));
 	if (level->config.write_through || (!here && !level->config.write_allocate))
-		write_below(h, at, line);
+		fperf_walk_write_below(h, at, line);
 }
 
-/* Level `at` sends a dirty line, or a store, to the one below. */
-static void write_below(struct fperf_hierarchy *h, unsigned int at, uint64_t line)
+void fperf_walk_write_below(struct fperf_hierarchy *h, unsigned int at, uint64_t line)
 {
 	h->count[at].writebacks_out++;
 	write_back(h, at + 1, line);
 }
 
+static bool holds(const struct fperf_level *level, uint64_t line)
+{
+	return fperf_store_find(&level->store, line) ||
+	       (level->config.victim_lines && fperf_store_find(&level->victims, line));
+}
+
 static void prefetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line)
 {
-	struct fperf_level *const level = &h->level[at];
-
-	if (fperf_store_find(&level->store, line) ||
-	    (level->config.victim_lines && fperf_store_find(&level->victims, line)))
+	if (holds(h->path[at], line))
 		return;
+	if (h->coherence) {
+		fperf_coherence_acquire(h, line, false, holds(h->path[0], line));
+		/* What another CPU had modified may have been written back to here. */
+		if (holds(h->path[at], line))
+			return;
+	}
 	h->count[at].prefetches++;
 	put(h, at, fperf_entry(line, FPERF_ENTRY_PREFETCHED | fetch(h, at + 1, line, false)));
 }
@@ -141,13 +163,15 @@ static void prefetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line)
 /* Returns the dirty bit that comes up with the line: an exclusive level gives away its only copy. */
 static uint64_t fetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line, bool write)
 {
-	struct fperf_level *const level = &h->level[at];
+	struct fperf_level *const level = h->path[at];
 	const bool gives_away = exclusive(h, at);
 	uint64_t dirty, *here;
 
-	h->count[at].fetches++;
-	if (at == h->config.nr_levels)
+	if (at == h->config.nr_levels) {
+		h->count[at].fetches += !h->coherence || !fperf_coherence_delivers(h, line);
 		return 0;
+	}
+	h->count[at].fetches++;
 	here = fperf_store_use(&level->store, line);
 	if (here) {
 		h->count[at].hits++;
@@ -165,13 +189,13 @@ static uint64_t fetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line,
 		if (gives_away)
 			return fperf_store_remove(&level->store, line) & FPERF_ENTRY_DIRTY;
 		if (write && level->config.write_through)
-			write_below(h, at, line);
+			fperf_walk_write_below(h, at, line);
 		else if (write)
 			*here |= FPERF_ENTRY_DIRTY;
 		return 0;
 	}
 	if (write && !level->config.write_allocate) {
-		write_below(h, at, line);
+		fperf_walk_write_below(h, at, line);
 		return 0;
 	}
 	dirty = fetch(h, at + 1, line, false);
@@ -179,7 +203,7 @@ static uint64_t fetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line,
 		return dirty;
 	put(h, at, fperf_entry(line, dirty | (write && !level->config.write_through ? FPERF_ENTRY_DIRTY : 0)));
 	if (write && level->config.write_through)
-		write_below(h, at, line);
+		fperf_walk_write_below(h, at, line);
 	if (level->config.prefetch)
 		prefetch(h, at, line + 1);
 	return 0;
@@ -187,5 +211,7 @@ static uint64_t fetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line,
 
 void fperf_walk(struct fperf_hierarchy *h, uint64_t line, bool write)
 {
+	if (h->coherence)
+		fperf_coherence_acquire(h, line, write, holds(h->path[0], line));
 	fetch(h, 0, line, write);
 }

@@ -7,4 +7,10 @@
 
 void fperf_walk(struct fperf_hierarchy *h, uint64_t line, bool write);
 
+/* Level `at`, 0 the first, sends a dirty line, or a store, to the one below. */
+void fperf_walk_write_below(struct fperf_hierarchy *h, unsigned int at, uint64_t line);
+
+/* Take a line from an instance of level `at`; returns its entry, or 0. */
+uint64_t fperf_walk_lose(struct fperf_hierarchy *h, unsigned int at, struct fperf_level *level, uint64_t line);
+
 #endif

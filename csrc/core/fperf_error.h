@@ -40,7 +40,8 @@
 	X(NOT_PINNABLE, 95, "pages of this kind of file cannot be pinned")		\
 	X(UNSUPPORTED,	38, "the model does not know this operation")			\
 	X(REF_OVERFLOW,	12, "the folio's reference count has overflowed; no more are handed out")	\
-	X(LOG_FULL,	12, "the log of rmap calls has reached its limit")
+	X(LOG_FULL,	12, "the log of rmap calls has reached its limit")		\
+	X(CACHE_CPU,	22, "an access to a cache must be by one of its CPUs")
 
 enum fperf_error {
 	FPERF_OK = 0,

@@ -426,7 +426,8 @@ static bool test_every_code_an_event_can_end_with_is_tried(void)
 				      FPERF_ERR(CONFIG),       FPERF_ERR(CACHE),	 FPERF_ERR(SCHEME),
 				      FPERF_ERR(ORDER),	       FPERF_ERR(TABLE_SPACE),	 FPERF_ERR(LOG_FULL),
 				      FPERF_ERR(UNSUPPORTED),  FPERF_ERR(TOO_MANY_VMAS), FPERF_ERR(PFN_SPACE),
-				      FPERF_ERR(REF_OVERFLOW), FPERF_ERR(SIMD),		 FPERF_ERR(CACHE_ADDRESS) };
+				      FPERF_ERR(REF_OVERFLOW), FPERF_ERR(SIMD),		 FPERF_ERR(CACHE_ADDRESS),
+				      FPERF_ERR(CACHE_CPU) };
 	bool tried[FPERF_NR_ERRORS] = { true };
 	const struct rule *rules;
 	size_t nr = rules_of_any_mode(&rules);

@@ -4,13 +4,15 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 
-
 cdef extern from "cache/hierarchy.h" nogil:
     enum:
         FPERF_HIERARCHY_MAX_LEVELS
         FPERF_HIERARCHY_NR_CLASSES
         FPERF_HIERARCHY_ADDRESS_BITS
         FPERF_HIERARCHY_MAX_THREADS
+        FPERF_HIERARCHY_MAX_CPUS
+        FPERF_NR_TIERS
+        FPERF_NR_TRANSFERS
 
     struct fperf_level_config:
         uint64_t size_bytes
@@ -21,12 +23,18 @@ cdef extern from "cache/hierarchy.h" nogil:
         uint32_t write_allocate
         uint32_t prefetch
         uint32_t victim_lines
-        uint32_t pad
+        uint32_t nr_sharers
         uint64_t seed
 
     struct fperf_hierarchy_config:
         uint32_t nr_levels
         uint32_t line_shift
+        uint32_t nr_cpus
+        uint32_t cpus_per_core
+        uint32_t cpus_per_ccx
+        uint32_t cpus_per_socket
+        uint32_t interleave_shift
+        uint32_t forward_clean
         fperf_level_config level[FPERF_HIERARCHY_MAX_LEVELS]
 
     struct fperf_level_counters:
@@ -42,6 +50,10 @@ cdef extern from "cache/hierarchy.h" nogil:
         uint64_t prefetches_useful
         uint64_t prefetches_useless
 
+    struct fperf_transfer_counters:
+        uint64_t nr[FPERF_NR_TRANSFERS][FPERF_NR_TIERS]
+        uint64_t remote_memory
+
     struct fperf_held_line:
         uint64_t address
         uint32_t dirty
@@ -54,13 +66,16 @@ cdef extern from "cache/hierarchy.h" nogil:
     void fperf_hierarchy_destroy(fperf_hierarchy *h)
     int fperf_hierarchy_set_threads(fperf_hierarchy *h, uint32_t nr_threads)
     void fperf_hierarchy_reset(fperf_hierarchy *h)
-    int fperf_hierarchy_access(fperf_hierarchy *h, const uint64_t *address, const uint8_t *write,
+    int fperf_hierarchy_access(fperf_hierarchy *h, const uint64_t *address, const uint8_t *write, const uint8_t *cpu,
                                const uint8_t *klass, size_t nr, size_t *bad)
-    int fperf_hierarchy_run(fperf_hierarchy *h, uint64_t address, uint64_t nr, bint write, uint8_t klass)
+    int fperf_hierarchy_run(fperf_hierarchy *h, uint64_t address, uint64_t nr, bint write, uint8_t cpu, uint8_t klass)
     void fperf_hierarchy_counters(const fperf_hierarchy *h, fperf_level_counters *out)
-    uint64_t fperf_hierarchy_occupancy(const fperf_hierarchy *h, unsigned int level, uint64_t first, uint64_t end)
+    void fperf_hierarchy_transfers(const fperf_hierarchy *h, fperf_transfer_counters *out)
+    uint64_t fperf_hierarchy_occupancy(const fperf_hierarchy *h, unsigned int level, uint32_t cpu, uint64_t first,
+                                       uint64_t end)
     uint64_t fperf_hierarchy_nr_sets(const fperf_hierarchy *h, unsigned int level)
-    uint32_t fperf_hierarchy_set(const fperf_hierarchy *h, unsigned int level, uint64_t set, fperf_held_line *out)
+    uint32_t fperf_hierarchy_set(const fperf_hierarchy *h, unsigned int level, uint32_t cpu, uint64_t set,
+                                 fperf_held_line *out)
     size_t fperf_hierarchy_state_bytes(const fperf_hierarchy *h)
     void fperf_hierarchy_save(const fperf_hierarchy *h, uint8_t *out)
     void fperf_hierarchy_restore(fperf_hierarchy *h, const uint8_t *state)

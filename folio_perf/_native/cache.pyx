@@ -16,6 +16,7 @@ MAX_LEVELS = <int>FPERF_HIERARCHY_MAX_LEVELS
 NR_CLASSES = <int>FPERF_HIERARCHY_NR_CLASSES
 ADDRESS_BITS = <int>FPERF_HIERARCHY_ADDRESS_BITS
 MAX_THREADS = <int>FPERF_HIERARCHY_MAX_THREADS
+MAX_CPUS = <int>FPERF_HIERARCHY_MAX_CPUS
 
 # One struct of each kind, for what the compiler knows of its layout.
 cdef fperf_level_config a_level
@@ -26,13 +27,15 @@ LEVEL_DTYPE = np.asarray(<fperf_level_config[:1]>&a_level).dtype
 COUNTERS_DTYPE = np.asarray(<fperf_level_counters[:1]>&a_counter).dtype
 LINE_DTYPE = np.asarray(<fperf_held_line[:1]>&a_line).dtype
 
-# In the order of enum fperf_policy and enum fperf_inclusion.
+# In the order of enum fperf_policy, fperf_inclusion, fperf_transfer and fperf_tier.
 POLICIES = ("lru", "plru", "fifo", "random")
 INCLUSIONS = ("nine", "inclusive", "exclusive")
+TRANSFERS = ("read_shared", "read_modified", "upgrade", "invalidation")
+TIERS = ("smt", "ccx", "socket", "remote")
 
 
 cdef class Hierarchy:
-    """Caches of one CPU.
+    """Caches of one CPU or several.
 
     Parameters
     ----------
@@ -42,16 +45,26 @@ cdef class Hierarchy:
         Logarithm of the bytes of a line.
     nr_threads : int
         Threads that share a large access.
+    cpus : tuple of four int
+        How many there are, of them in a core, in a CCX and in a socket.
+    interleave_shift : int
+        Logarithm of the bytes of memory that one socket has before the next; 0 if the first has all.
+    forward_clean : bool
+        Whether clean lines come from another cache that holds them rather than from memory.
     """
 
     cdef fperf_hierarchy *h
     cdef int nr_levels
 
-    def __cinit__(self, const fperf_level_config[::1] levels not None, int line_shift, int nr_threads):
+    def __cinit__(self, const fperf_level_config[::1] levels not None, int line_shift, int nr_threads, cpus,
+                  int interleave_shift, bint forward_clean):
         cdef fperf_hierarchy_config config
         cdef int i
         config.nr_levels = <uint32_t>levels.shape[0]
         config.line_shift = <uint32_t>line_shift
+        config.nr_cpus, config.cpus_per_core, config.cpus_per_ccx, config.cpus_per_socket = cpus
+        config.interleave_shift = <uint32_t>interleave_shift
+        config.forward_clean = forward_clean
         for i in range(min(levels.shape[0], MAX_LEVELS)):
             config.level[i] = levels[i]
         check(fperf_hierarchy_create(&config, &self.h))
@@ -65,27 +78,31 @@ cdef class Hierarchy:
         """Empty caches, zero counters."""
         fperf_hierarchy_reset(self.h)
 
-    def access(self, const uint64_t[::1] address not None, const uint8_t[::1] write, const uint8_t[::1] klass):
-        """Access the addresses in order; None of ``write`` is reads, None of ``klass`` is class 0."""
+    def access(self, const uint64_t[::1] address not None, const uint8_t[::1] write, const uint8_t[::1] cpu,
+               const uint8_t[::1] klass):
+        """Access the addresses in order; None of ``write`` is reads, of ``cpu`` CPU 0, of ``klass`` class 0."""
         cdef size_t nr = <size_t>address.shape[0]
         cdef size_t bad = 0
         cdef const uint8_t *writes = NULL
+        cdef const uint8_t *cpus = NULL
         cdef const uint8_t *classes = NULL
         cdef int ret = 0
         if nr:                          # &address[0] of an empty view is undefined
             if write is not None:
                 writes = &write[0]
+            if cpu is not None:
+                cpus = &cpu[0]
             if klass is not None:
                 classes = &klass[0]
             with nogil:
-                ret = fperf_hierarchy_access(self.h, &address[0], writes, classes, nr, &bad)
+                ret = fperf_hierarchy_access(self.h, &address[0], writes, cpus, classes, nr, &bad)
         check(ret, bad)
 
-    def run(self, uint64_t address, uint64_t nr, bint write, uint8_t klass):
+    def run(self, uint64_t address, uint64_t nr, bint write, uint8_t cpu, uint8_t klass):
         """Access nr consecutive lines once each, beginning with that of ``address``."""
         cdef int ret
         with nogil:
-            ret = fperf_hierarchy_run(self.h, address, nr, write, klass)
+            ret = fperf_hierarchy_run(self.h, address, nr, write, cpu, klass)
         check(ret)
 
     def counters(self):
@@ -95,22 +112,29 @@ cdef class Hierarchy:
         fperf_hierarchy_counters(self.h, &view[0, 0])
         return out
 
-    def occupancy(self, int level, uint64_t first, uint64_t end):
-        """Lines of [first, end) that a level holds."""
+    def transfers(self):
+        """Transfers by class, uint64, shape (NR_CLASSES, transfers, tiers); then lines of remote memory by class."""
+        out = np.zeros((NR_CLASSES, len(TRANSFERS) * len(TIERS) + 1), dtype=np.uint64)
+        cdef uint64_t[:, ::1] view = out
+        fperf_hierarchy_transfers(self.h, <fperf_transfer_counters *>&view[0, 0])
+        return out[:, :-1].reshape(NR_CLASSES, len(TRANSFERS), len(TIERS)), out[:, -1]
+
+    def occupancy(self, int level, uint32_t cpu, uint64_t first, uint64_t end):
+        """Lines of [first, end) that the instance of a level which serves ``cpu`` holds."""
         cdef uint64_t held
         with nogil:
-            held = fperf_hierarchy_occupancy(self.h, <unsigned int>level, first, end)
+            held = fperf_hierarchy_occupancy(self.h, <unsigned int>level, cpu, first, end)
         return held
 
     def nr_sets(self, int level):
         """Sets of a level."""
         return fperf_hierarchy_nr_sets(self.h, <unsigned int>level)
 
-    def set_lines(self, int level, uint64_t number, uint32_t nr_ways):
-        """Lines of a set, LINE_DTYPE, at most nr_ways of them."""
+    def set_lines(self, int level, uint32_t cpu, uint64_t number, uint32_t nr_ways):
+        """Lines of a set of the instance that serves ``cpu``, LINE_DTYPE, at most nr_ways of them."""
         out = np.zeros(nr_ways, dtype=LINE_DTYPE)
         cdef fperf_held_line[::1] view = out
-        cdef uint32_t nr = fperf_hierarchy_set(self.h, <unsigned int>level, number, &view[0])
+        cdef uint32_t nr = fperf_hierarchy_set(self.h, <unsigned int>level, cpu, number, &view[0])
         return out[:nr]
 
     def save(self):

@@ -182,8 +182,8 @@ class Hierarchy:
         if line.prefetched:
             self._note(at, "prefetches_useless")
         if self.levels[at].config.inclusion == "inclusive":
-            for above in range(at):
-                lost = self.levels[above].store.remove(line.number) or self.levels[above].victims.remove(line.number)
+            for above, level in self._above(at):
+                lost = level.store.remove(line.number) or level.victims.remove(line.number)
                 if lost:
                     self._note(above, "back_invalidations")
                     if lost.prefetched:
@@ -195,6 +195,9 @@ class Hierarchy:
             self._hand_down(at + 1, line.number, line.dirty)
         elif line.dirty:
             self._write_below(at, line.number)
+
+    def _above(self, at: int) -> list[tuple[int, Level]]:
+        return list(enumerate(self.levels[:at]))
 
     def _hand_down(self, at: int, number: int, dirty: bool) -> None:
         level = self.levels[at]

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "cache/coherent.h"
+
+#include <string.h>
+
+#include "cache/coherence.h"
+
+enum { AHEAD = 16 };
+
+static struct fperf_lru_set *set_of(const struct fperf_level *level, uint32_t entry)
+{
+	return &level->sets[fperf_lru_line(entry) & (uint32_t)level->store.set_mask];
+}
+
+static uint32_t entry_of(const struct fperf_hierarchy *h, uint64_t line)
+{
+	return fperf_lru_entry((uint32_t)(line - h->state->base), 0);
+}
+
+/* ---- what the rules of coherence ask of a level ------------------------------------------------------------------ */
+
+/* Where an entry stands in its set, or nr_ways; without a branch, for the compiler to make vectors of it. */
+static uint32_t find(const struct fperf_level *level, uint32_t entry)
+{
+	const uint32_t *const way = set_of(level, entry)->way;
+	uint32_t found = 0;
+
+	for (uint32_t i = 0; i < FPERF_LRU_MAX_WAYS; i++)
+		found |= (uint32_t)!((way[i] ^ entry) & ~FPERF_LRU_DIRTY) << i;
+	return found ? (uint32_t)__builtin_ctz(found) : level->store.nr_ways;
+}
+
+uint64_t fperf_coherent_held(const struct fperf_hierarchy *h, const struct fperf_level *level, uint64_t line)
+{
+	const uint32_t entry = entry_of(h, line), way = find(level, entry);
+
+	if (way == level->store.nr_ways)
+		return 0;
+	return FPERF_ENTRY_VALID | (set_of(level, entry)->way[way] & FPERF_LRU_DIRTY ? FPERF_ENTRY_DIRTY : 0);
+}
+
+void fperf_coherent_clean(const struct fperf_hierarchy *h, const struct fperf_level *level, uint64_t line)
+{
+	const uint32_t entry = entry_of(h, line), way = find(level, entry);
+
+	if (way < level->store.nr_ways)
+		set_of(level, entry)->way[way] &= ~FPERF_LRU_DIRTY;
+}
+
+void fperf_coherent_lose(const struct fperf_hierarchy *h, const struct fperf_level *level, uint64_t line)
+{
+	const uint32_t entry = entry_of(h, line), last = level->store.nr_ways - 1;
+	uint32_t *const ways = set_of(level, entry)->way;
+	uint32_t way = find(level, entry);
+
+	if (way > last)
+		return;
+	for (; way < last; way++)
+		ways[way] = ways[way + 1];
+	ways[last] = 0;
+}
+
+/* ---- one access, depth first ------------------------------------------------------------------------------------- */
+
+/* A level's victim goes below after the line has come, so the deepest one's goes first. */
+#define DEFINE_SERVE(form, target)											\
+	target static void write_below_##form(struct fperf_hierarchy *h, unsigned int at, uint32_t victim)		\
+	{														\
+		while (victim & FPERF_LRU_DIRTY) {									\
+			const struct fperf_level *const below = h->path[at + 1];					\
+			struct fperf_lru_touch touch;									\
+															\
+			h->count[at].writebacks_out++;									\
+			h->count[++at].writebacks_in++;									\
+			if (at == h->config.nr_levels)									\
+				return;											\
+			touch = fperf_lru_touch_##form(set_of(below, victim), below->store.nr_ways, victim);		\
+			if (!touch.hit)											\
+				fperf_coherence_note(h, h->coherence->own[at],					\
+						     h->state->base + fperf_lru_line(victim));				\
+			victim = touch.victim;										\
+		}													\
+	}														\
+															\
+	target static void fetch_##form(struct fperf_hierarchy *h, uint32_t entry, uint32_t victim)			\
+	{														\
+		const uint64_t line = h->state->base + fperf_lru_line(entry);						\
+		uint32_t victims[FPERF_HIERARCHY_MAX_LEVELS] = { victim };						\
+		unsigned int at;											\
+															\
+		for (at = 1; at < h->config.nr_levels; at++) {								\
+			const struct fperf_level *const level = h->path[at];						\
+			struct fperf_lru_touch touch;									\
+															\
+			touch = fperf_lru_touch_##form(set_of(level, entry), level->store.nr_ways, entry);		\
+			h->count[at].fetches++;										\
+			h->count[at].hits += touch.hit;									\
+			h->count[at].misses += !touch.hit;								\
+			victims[at] = touch.victim;									\
+			if (touch.hit)											\
+				break;											\
+			if (h->coherence->own[at] != h->coherence->own[at - 1])					\
+				fperf_coherence_note(h, h->coherence->own[at], line);				\
+		}													\
+		if (at == h->config.nr_levels)										\
+			h->count[at--].fetches += !fperf_coherence_delivers(h, line);					\
+		for (;; at--) {												\
+			write_below_##form(h, at, victims[at]);								\
+			if (!at)											\
+				return;											\
+		}													\
+	}														\
+															\
+	target static void serve_##form(struct fperf_hierarchy *h, uint32_t entry, bool write)				\
+	{														\
+		const struct fperf_level *const first = h->path[0];							\
+		struct fperf_lru_set *const set = set_of(first, entry);							\
+		const uint64_t line = h->state->base + fperf_lru_line(entry);						\
+		struct fperf_lru_touch touch = { .hit = 1 };								\
+															\
+		h->count[0].fetches++;											\
+		if (!fperf_lru_is_youngest(set, entry))									\
+			touch = fperf_lru_touch_##form(set, first->store.nr_ways, entry);				\
+		h->count[0].hits += touch.hit;										\
+		/* A line that is dirty in the first level is nowhere else but on the way down from it. */		\
+		if (touch.hit && (!write || set->way[0] & FPERF_LRU_DIRTY))						\
+			return;												\
+		h->coherence->source = FPERF_SOURCE_MEMORY;								\
+		if (fperf_coherence_is_shared(h->coherence, line))							\
+			fperf_coherence_acquire(h, line, write, touch.hit);						\
+		if (write)												\
+			set->way[0] |= FPERF_LRU_DIRTY;									\
+		if (touch.hit)												\
+			return;												\
+		h->count[0].misses++;											\
+		fperf_coherence_note(h, h->coherence->own[0], line);							\
+		fetch_##form(h, entry, touch.victim);									\
+	}														\
+															\
+	target __attribute__((noinline)) static void access_##form(							\
+		struct fperf_hierarchy *h, const uint64_t *address, const uint8_t *write, const uint8_t *cpu,		\
+		const uint8_t *klass, size_t nr)									\
+	{														\
+		const unsigned int shift = h->config.line_shift, nr_levels = h->config.nr_levels;			\
+															\
+		for (size_t i = 0; i < nr; i++) {									\
+			if (cpu && cpu[i] != h->coherence->cpu)								\
+				fperf_coherence_enter(h, cpu[i]);							\
+			if (klass)											\
+				fperf_hierarchy_serve_class(h, klass[i]);						\
+			if (i + AHEAD < nr) {										\
+				const uint64_t next = address[i + AHEAD] >> shift;					\
+				const uint32_t ahead = entry_of(h, next);						\
+				const struct fperf_route *const route =							\
+					&h->coherence->route[cpu ? cpu[i + AHEAD] : 0];					\
+															\
+				__builtin_prefetch(h->coherence->filter +						\
+						   (next & h->coherence->slot_mask) * h->coherence->nr_words, 1);	\
+				for (unsigned int at = 1; at < nr_levels; at++)						\
+					__builtin_prefetch(set_of(route->path[at], ahead), 1);				\
+			}												\
+			serve_##form(h, entry_of(h, address[i] >> shift), write && write[i]);				\
+		}													\
+	}
+
+DEFINE_SERVE(portable, )
+
+#if FPERF_SIMD_X86
+DEFINE_SERVE(avx2, FPERF_TARGET_AVX2)
+DEFINE_SERVE(avx512, FPERF_TARGET_AVX512)
+#endif
+
+void fperf_coherent_write_below(struct fperf_hierarchy *h, unsigned int at, uint64_t line)
+{
+	write_below_portable(h, at, entry_of(h, line) | FPERF_LRU_DIRTY);
+}
+
+void fperf_coherent_access(struct fperf_hierarchy *h, const uint64_t *address, const uint8_t *write, const uint8_t *cpu,
+			   const uint8_t *klass, size_t nr)
+{
+#if FPERF_SIMD_X86
+	if (h->simd == FPERF_SIMD_AVX512) {
+		access_avx512(h, address, write, cpu, klass, nr);
+		return;
+	}
+	if (h->simd == FPERF_SIMD_AVX2) {
+		access_avx2(h, address, write, cpu, klass, nr);
+		return;
+	}
+#endif
+	access_portable(h, address, write, cpu, klass, nr);
+}

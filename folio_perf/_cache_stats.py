@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What can be read from a cache hierarchy: counters that subtract, and lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import index
+
+import numpy as np
+from numpy.typing import NDArray
+
+from folio_perf._native import cache as native
+
+TRAFFIC = ("fetches", "hits", "misses", "writebacks_in", "writebacks_out")
+"""Counters of `CacheStats.to_dict`; all there are: those of `CacheStats.counters`."""
+TRANSFERS, TIERS = native.TRANSFERS, native.TIERS
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLine:
+    """A line that a set holds: its address, and whether it is dirty, or was prefetched and not asked for since."""
+
+    address: int
+    dirty: bool
+    prefetched: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CacheStats:
+    """Counters of a hierarchy at one moment; two of one hierarchy subtract.
+
+    Parameters
+    ----------
+    names : tuple of str
+        The levels.
+    counters : structured array of uint64, shape (256, nr_levels + 1)
+        By class and level, in lines; the last column is memory. Fields: ``fetches`` = ``hits`` + ``misses``,
+        ``writebacks_in`` and ``writebacks_out`` (dirty lines, and stores a level sends on), ``victim_hits`` (misses
+        that the victim cache served), ``victims_in`` (clean lines an exclusive level took from above),
+        ``back_invalidations`` (lines lost because an inclusive level below lost them), ``prefetches``,
+        ``prefetches_useful``, ``prefetches_useless``. Of memory only ``fetches`` and ``writebacks_in``. All
+        instances of a level together.
+    transfers : array of uint64, shape (256, 4, 4)
+        Between CPUs, by class, kind (`TRANSFERS`) and tier (`TIERS`): ``read_shared`` (a clean line came from another
+        CPU's cache instead of memory), ``read_modified`` (one that another CPU had modified), ``upgrade`` (a store to a
+        line that others hold too; the tier is that of the farthest), ``invalidation`` (what a store took a line from).
+        The tier is where the other CPU is: ``smt`` the same core, ``ccx``, ``socket``, ``remote`` another socket.
+    remote_memory : array of uint64, shape (256,)
+        Fetches, by class, from memory of another socket than the CPU's.
+    """
+
+    names: tuple[str, ...]
+    counters: NDArray[np.void]
+    transfers: NDArray[np.uint64]
+    remote_memory: NDArray[np.uint64]
+
+    def __sub__(self, earlier: CacheStats) -> CacheStats:
+        if self.names != earlier.names:
+            raise ValueError(f"stats of levels {earlier.names} do not belong to those of levels {self.names}")
+        difference = np.empty_like(self.counters)
+        for field in native.COUNTERS_DTYPE.names or ():
+            difference[field] = self.counters[field] - earlier.counters[field]
+        return CacheStats(
+            self.names, difference, self.transfers - earlier.transfers, self.remote_memory - earlier.remote_memory
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, CacheStats):
+            return NotImplemented
+        return (
+            self.names == other.names
+            and bool((self.counters == other.counters).all())
+            and bool((self.transfers == other.transfers).all())
+            and bool((self.remote_memory == other.remote_memory).all())
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.names, self.counters.tobytes(), self.transfers.tobytes(), self.remote_memory.tobytes()))
+
+    def by_class(self, klass: int) -> CacheStats:
+        """Keep what accesses of one class did, 0 to 255."""
+        if not 0 <= index(klass) < native.NR_CLASSES:
+            raise ValueError(f"class {klass} must be 0 to {native.NR_CLASSES - 1}")
+        kept = [np.zeros_like(array) for array in (self.counters, self.transfers, self.remote_memory)]
+        for new, array in zip(kept, (self.counters, self.transfers, self.remote_memory), strict=True):
+            new[klass] = array[klass]
+        return CacheStats(self.names, *kept)
+
+    def to_dict(self) -> dict[str, dict[str, int]]:
+        """Traffic of each level, in lines: fetches, hits, misses, writebacks_in, writebacks_out."""
+        return {
+            name: {field: int(self.counters[field][:, level].sum()) for field in TRAFFIC}
+            for level, name in enumerate(self.names)
+        }
+
+    def to_dict_full(self) -> dict[str, dict[str, int]]:
+        """All counters of each level, and of ``memory``, in lines."""
+        fields = native.COUNTERS_DTYPE.names or ()
+        return {
+            name: {field: int(self.counters[field][:, level].sum()) for field in fields}
+            for level, name in enumerate((*self.names, "memory"))
+        }
+
+    def transfers_to_dict(self) -> dict[str, dict[str, int]]:
+        """Transfers between CPUs by kind and tier; ``remote_memory`` has the tier ``remote`` alone."""
+        summed = self.transfers.sum(axis=0)
+        kinds = {
+            kind: {tier: int(nr) for tier, nr in zip(TIERS, row, strict=True)}
+            for kind, row in zip(TRANSFERS, summed, strict=True)
+        }
+        return {**kinds, "remote_memory": {"remote": int(self.remote_memory.sum())}}
