@@ -68,13 +68,11 @@ static uint64_t held_in(const struct fperf_hierarchy *h, const struct fperf_plac
 static void find_foreign(const struct fperf_hierarchy *h, uint64_t line, struct holders *ret)
 {
 	const struct fperf_coherence *const c = h->coherence;
-	const uint64_t *const slot = c->filter + (line & c->slot_mask) * c->nr_words;
-	const uint64_t *const own = c->on_path + c->cpu * c->nr_words;
 
 	ret->nr = 0;
 	ret->dirty = NOWHERE;
 	for (uint32_t word = 0; word < c->nr_words; word++)
-		for (uint64_t bits = slot[word] & ~own[word]; bits; bits &= bits - 1) {
+		for (uint64_t bits = fperf_coherence_candidates(c, FPERF_FILTER_HELD, line, word); bits; bits &= bits - 1) {
 			const uint32_t place = word * 64 + (uint32_t)__builtin_ctzll(bits);
 			const uint64_t held = held_in(h, &c->place[place], line);
 
@@ -143,11 +141,24 @@ static uint32_t find_own(const struct fperf_hierarchy *h, uint64_t line, bool fi
 	return NOWHERE;
 }
 
+static void find_tiers(const struct fperf_hierarchy *h, const struct holders *holders, enum fperf_tier *nearest,
+		       enum fperf_tier *farthest)
+{
+	*nearest = FPERF_TIER_REMOTE;
+	*farthest = FPERF_TIER_SMT;
+	for (uint32_t i = 0; i < holders->nr; i++) {
+		const enum fperf_tier tier = tier_to(h, holders->place[i]);
+
+		*nearest = tier < *nearest ? tier : *nearest;
+		*farthest = tier > *farthest ? tier : *farthest;
+	}
+}
+
 void fperf_coherence_acquire(struct fperf_hierarchy *h, uint64_t line, bool write, bool first_holds)
 {
 	struct fperf_coherence *const c = h->coherence;
 	const struct fperf_level *const first = h->path[0];
-	enum fperf_tier nearest = FPERF_TIER_REMOTE, farthest = FPERF_TIER_SMT;
+	enum fperf_tier nearest, farthest;
 	bool stale, allocates, taken_over;
 	struct holders holders;
 	uint32_t mine;
@@ -156,12 +167,7 @@ void fperf_coherence_acquire(struct fperf_hierarchy *h, uint64_t line, bool writ
 	find_foreign(h, line, &holders);
 	if (!holders.nr)
 		return;
-	for (uint32_t i = 0; i < holders.nr; i++) {
-		const enum fperf_tier tier = tier_to(h, holders.place[i]);
-
-		nearest = tier < nearest ? tier : nearest;
-		farthest = tier > farthest ? tier : farthest;
-	}
+	find_tiers(h, &holders, &nearest, &farthest);
 	mine = find_own(h, line, first_holds);
 	/* A copy of one's own is stale if one of the CPUs that share it has modified the line since. */
 	stale = mine == NOWHERE || (holders.dirty != NOWHERE &&
@@ -189,11 +195,20 @@ bool fperf_coherence_delivers(struct fperf_hierarchy *h, uint64_t line)
 	const struct fperf_hierarchy_config *const config = &h->config;
 	const uint32_t socket = h->coherence->cpu / config->cpus_per_socket;
 	const uint64_t nr_sockets = (config->nr_cpus - 1) / config->cpus_per_socket + 1;
+	struct fperf_coherence *const c = h->coherence;
 	uint64_t home = 0;
 
-	if (h->coherence->source == FPERF_SOURCE_SHARED)
-		h->transfers->nr[FPERF_TRANSFER_READ_SHARED][h->coherence->tier]++;
-	if (h->coherence->source != FPERF_SOURCE_MEMORY)
+	if (c->source == FPERF_SOURCE_CLEAN) {
+		struct holders holders;
+		enum fperf_tier farthest;
+
+		find_foreign(h, line, &holders);
+		find_tiers(h, &holders, &c->tier, &farthest);
+		c->source = holders.nr && config->forward_clean ? FPERF_SOURCE_SHARED : FPERF_SOURCE_MEMORY;
+	}
+	if (c->source == FPERF_SOURCE_SHARED)
+		h->transfers->nr[FPERF_TRANSFER_READ_SHARED][c->tier]++;
+	if (c->source != FPERF_SOURCE_MEMORY)
 		return true;
 	if (config->interleave_shift)
 		home = (line >> (config->interleave_shift - config->line_shift)) % nr_sockets;
@@ -203,32 +218,34 @@ bool fperf_coherence_delivers(struct fperf_hierarchy *h, uint64_t line)
 
 /* ---- the filter -------------------------------------------------------------------------------------------------- */
 
-static void note(struct fperf_coherence *c, uint32_t place, uint64_t line)
-{
-	c->filter[(line & c->slot_mask) * c->nr_words + place / 64] |= 1ull << place % 64;
-}
-
 static void note_store(struct fperf_coherence *c, uint32_t place, const struct fperf_store *store)
 {
 	for (uint64_t i = 0; i < store->nr_sets * store->nr_ways; i++)
 		if (store->way[i])
-			note(c, place, fperf_entry_line(store->way[i]));
+			fperf_coherence_mark(c, FPERF_FILTER_HELD, place, fperf_entry_line(store->way[i]));
 }
 
 static void note_sets(const struct fperf_hierarchy *h, uint32_t place, const struct fperf_level *level)
 {
 	for (uint64_t set = 0; set < level->store.nr_sets; set++)
-		for (uint32_t way = 0; way < level->store.nr_ways && level->sets[set].way[way]; way++)
-			note(h->coherence, place, h->state->base + fperf_lru_line(level->sets[set].way[way]));
+		for (uint32_t way = 0; way < level->store.nr_ways && level->sets[set].way[way]; way++) {
+			const uint32_t entry = level->sets[set].way[way];
+			const uint64_t line = h->state->base + fperf_lru_line(entry);
+
+			fperf_coherence_mark(h->coherence, FPERF_FILTER_HELD, place, line);
+			if (entry & FPERF_LRU_DIRTY)
+				fperf_coherence_mark(h->coherence, FPERF_FILTER_DIRTY, place, line);
+		}
 }
 
 void fperf_coherence_rebuild(struct fperf_hierarchy *h)
 {
 	struct fperf_coherence *const c = h->coherence;
 
-	memset(c->filter, 0, (c->slot_mask + 1) * c->nr_words * sizeof(*c->filter));
+	for (unsigned int i = 0; i < FPERF_NR_FILTERS; i++)
+		memset(c->filter[i], 0, ((c->slot_mask + 1) >> c->word_shift) * c->nr_words * sizeof(*c->filter[i]));
 	c->nr_noted = 0;
-	for (uint32_t i = 0; i < c->nr_places && c->place[i].foreign; i++)
+	for (uint32_t i = 0; i < c->nr_foreign; i++)
 		for (unsigned int at = c->place[i].first_level; at < c->place[i].end_level; at++) {
 			const struct fperf_level *const level = instance_in(h, &c->place[i], at);
 
@@ -256,12 +273,15 @@ static void find_route(struct fperf_hierarchy *h, uint32_t cpu)
 {
 	struct fperf_coherence *const c = h->coherence;
 
+	for (uint32_t i = 0; i < c->nr_foreign; i++)
+		c->foreign[cpu * c->nr_words + i / 64] |= 1ull << i % 64;
 	for (uint32_t i = 0; i < c->nr_places; i++) {
 		const struct fperf_place *const place = &c->place[i];
 
 		if (cpu < place->first_cpu || cpu >= place->end_cpu)
 			continue;
-		c->on_path[cpu * c->nr_words + i / 64] |= 1ull << i % 64;
+		if (i < c->nr_foreign)
+			c->foreign[cpu * c->nr_words + i / 64] &= ~(1ull << i % 64);
 		for (unsigned int at = place->first_level; at < place->end_level; at++) {
 			c->route[cpu].path[at] = instance_in(h, place, at);
 			c->route[cpu].place[at] = i;
@@ -282,10 +302,14 @@ static void find_places(struct fperf_coherence *c, const struct fperf_hierarchy_
 				.end_cpu = cpu + width,
 				.first_level = first,
 				.end_level = end,
-				.foreign = width < config->nr_cpus,
 			};
+		if (width < config->nr_cpus)
+			c->nr_foreign = c->nr_places;
 	}
-	c->nr_words = (c->nr_places + 63) / 64;
+	c->nr_words = c->nr_foreign > 64 ? (c->nr_foreign + 63) / 64 : 1;
+	for (c->slot_bits = 1; c->slot_bits < c->nr_foreign && c->slot_bits < 64; c->slot_bits *= 2)
+		;
+	c->word_shift = (uint32_t)__builtin_ctz(64 / c->slot_bits);
 }
 
 /* By the places that the filter knows. */
@@ -310,13 +334,14 @@ int fperf_coherence_create(struct fperf_hierarchy *h)
 	if (!c)
 		return FPERF_ERR(NO_MEMORY);
 	find_places(c, &h->config);
-	while (nr_slots < 2 * nr_lines_held(h))
+	while (nr_slots < 32 * nr_lines_held(h))
 		nr_slots *= 2;
 	c->slot_mask = nr_slots - 1;
-	c->filter = calloc(nr_slots * c->nr_words, sizeof(*c->filter));
-	c->on_path = calloc((size_t)h->config.nr_cpus * c->nr_words, sizeof(*c->on_path));
+	for (unsigned int i = 0; i < FPERF_NR_FILTERS; i++)
+		c->filter[i] = calloc((nr_slots >> c->word_shift) * c->nr_words, sizeof(*c->filter[i]));
+	c->foreign = calloc((size_t)h->config.nr_cpus * c->nr_words, sizeof(*c->foreign));
 	c->route = calloc(h->config.nr_cpus, sizeof(*c->route));
-	if (!c->filter || !c->on_path || !c->route)
+	if (!c->filter[FPERF_FILTER_HELD] || !c->filter[FPERF_FILTER_DIRTY] || !c->foreign || !c->route)
 		return FPERF_ERR(NO_MEMORY);
 	for (uint32_t cpu = 0; cpu < h->config.nr_cpus; cpu++)
 		find_route(h, cpu);
@@ -328,8 +353,9 @@ void fperf_coherence_destroy(struct fperf_coherence *coherence)
 {
 	if (!coherence)
 		return;
-	free(coherence->filter);
-	free(coherence->on_path);
+	for (unsigned int i = 0; i < FPERF_NR_FILTERS; i++)
+		free(coherence->filter[i]);
+	free(coherence->foreign);
 	free(coherence->route);
 	free(coherence);
 }

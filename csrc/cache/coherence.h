@@ -10,7 +10,8 @@
  * one that does not. A line that comes from another cache is not fetched from memory.
  *
  * Who may hold a line is looked up in a filter: per slot, the places that any line of the slot was put in since the last
- * rebuild. It names too many at times, never too few, and each is then asked; so its size and age change no result.
+ * rebuild, places that serve all CPUs left out. It names too many at times, never too few, and each is then asked; so its
+ * size and age change no result. The fast engine keeps a second one, of dirty lines: a read need ask nobody that has none.
  */
 #ifndef FPERF_COHERENCE_H
 #define FPERF_COHERENCE_H
@@ -23,7 +24,6 @@
 struct fperf_place {
 	uint32_t first_cpu, end_cpu;
 	uint32_t first_level, end_level;
-	bool foreign; /* to some CPU; the filter knows no others */
 };
 
 /* What serves a CPU: the instance of each level, then NULL, and the place that it belongs to. */
@@ -33,18 +33,29 @@ struct fperf_route {
 };
 
 /* Where a line comes from that the levels asked do not hold. */
-enum fperf_source { FPERF_SOURCE_MEMORY, FPERF_SOURCE_SHARED, FPERF_SOURCE_MODIFIED };
+enum fperf_source {
+	FPERF_SOURCE_MEMORY,
+	FPERF_SOURCE_SHARED,
+	FPERF_SOURCE_MODIFIED,
+	FPERF_SOURCE_CLEAN /* memory or a foreign place that has the line, clean: not asked yet */
+};
+
+enum fperf_filter { FPERF_FILTER_HELD, FPERF_FILTER_DIRTY, FPERF_NR_FILTERS };
 
 struct fperf_coherence {
-	uint32_t nr_places, nr_words; /* nr_words of 64 bits hold a bit for each place */
+	uint32_t nr_places;
+	uint32_t nr_foreign; /* places that some CPU does not go through: the first ones */
+	uint32_t nr_words;   /* a slot has a bit for each of those, in one word or more, ... */
+	uint32_t slot_bits;  /* ... or, if they are few, in so many bits of a word, a power of two */
+	uint32_t word_shift; /* logarithm of the slots in a word */
 	uint32_t cpu; /* whose path h->path is */
 	const uint32_t *own; /* its places, by level */
 	enum fperf_source source;
 	enum fperf_tier tier; /* of source shared */
 	uint64_t slot_mask;
 	uint64_t nr_noted; /* since the filter was rebuilt */
-	uint64_t *filter;  /* (slot_mask + 1) x nr_words */
-	uint64_t *on_path; /* nr_cpus x nr_words */
+	uint64_t *filter[FPERF_NR_FILTERS]; /* (slot_mask + 1) x nr_words >> word_shift */
+	uint64_t *foreign; /* nr_cpus x nr_words: the places that a CPU does not go through */
 	struct fperf_route *route; /* of each CPU */
 	struct fperf_place place[FPERF_COHERENCE_MAX_PLACES]; /* innermost first */
 };
@@ -58,16 +69,34 @@ void fperf_coherence_enter(struct fperf_hierarchy *h, uint32_t cpu);
 /* The CPU may read, or write, the line hereafter. `first_holds`: its first level had the line before the access. */
 void fperf_coherence_acquire(struct fperf_hierarchy *h, uint64_t line, bool write, bool first_holds);
 
-/* Could a foreign place hold the line? If not, acquiring it does nothing but note that memory is its source. */
-static inline bool fperf_coherence_is_shared(const struct fperf_coherence *c, uint64_t line)
+/* The first word of a line's slot. */
+static inline uint64_t *fperf_coherence_slot(const struct fperf_coherence *c, enum fperf_filter filter, uint64_t line)
 {
-	const uint64_t *const slot = c->filter + (line & c->slot_mask) * c->nr_words;
-	const uint64_t *const own = c->on_path + c->cpu * c->nr_words;
-	uint64_t foreign = 0;
+	return c->filter[filter] + ((line & c->slot_mask) >> c->word_shift) * c->nr_words;
+}
+
+/* Where in its word the slot begins: 0 if it has the word for itself. */
+static inline unsigned int fperf_coherence_slot_shift(const struct fperf_coherence *c, uint64_t line)
+{
+	return (unsigned int)(line & ((1u << c->word_shift) - 1)) * c->slot_bits & 63;
+}
+
+/* Foreign places that could hold the line, or have it dirty: those of the 64 that begin with number 64 x word. */
+static inline uint64_t fperf_coherence_candidates(const struct fperf_coherence *c, enum fperf_filter filter,
+						  uint64_t line, uint32_t word)
+{
+	return fperf_coherence_slot(c, filter, line)[word] >> fperf_coherence_slot_shift(c, line) &
+	       c->foreign[c->cpu * c->nr_words + word];
+}
+
+static inline bool fperf_coherence_has_candidates(const struct fperf_coherence *c, enum fperf_filter filter,
+						  uint64_t line)
+{
+	uint64_t candidates = 0;
 
 	for (uint32_t word = 0; word < c->nr_words; word++)
-		foreign |= slot[word] & ~own[word];
-	return foreign != 0;
+		candidates |= fperf_coherence_candidates(c, filter, line, word);
+	return candidates != 0;
 }
 
 /* No level of the path had the line: does it come from another cache? Counts it then; else its home is looked at. */
@@ -76,17 +105,22 @@ bool fperf_coherence_delivers(struct fperf_hierarchy *h, uint64_t line);
 /* Make the filter what the entries say. */
 void fperf_coherence_rebuild(struct fperf_hierarchy *h);
 
+static inline void fperf_coherence_mark(struct fperf_coherence *c, enum fperf_filter filter, uint32_t place,
+					uint64_t line)
+{
+	if (place < c->nr_foreign)
+		fperf_coherence_slot(c, filter, line)[place / 64] |=
+			1ull << (place % 64 + fperf_coherence_slot_shift(c, line));
+}
+
 /* A line was put in a level of this place. */
 static inline void fperf_coherence_note(struct fperf_hierarchy *h, uint32_t place, uint64_t line)
 {
 	struct fperf_coherence *const c = h->coherence;
-	uint64_t *const slot = c->filter + (line & c->slot_mask) * c->nr_words;
 
-	if (!c->place[place].foreign)
-		return;
-	if (c->nr_noted++ > c->slot_mask)
+	if (c->nr_noted++ > c->slot_mask / 8)
 		fperf_coherence_rebuild(h);
-	slot[place / 64] |= 1ull << place % 64;
+	fperf_coherence_mark(c, FPERF_FILTER_HELD, place, line);
 }
 
 #endif

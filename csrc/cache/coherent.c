@@ -19,14 +19,26 @@ static uint32_t entry_of(const struct fperf_hierarchy *h, uint64_t line)
 
 /* ---- what the rules of coherence ask of a level ------------------------------------------------------------------ */
 
-/* Where an entry stands in its set, or nr_ways; without a branch, for the compiler to make vectors of it. */
+/* Where an entry stands in its set, or nr_ways. */
 static uint32_t find(const struct fperf_level *level, uint32_t entry)
 {
 	const uint32_t *const way = set_of(level, entry)->way;
 	uint32_t found = 0;
 
+#if FPERF_SIMD_X86
+	const __m128i *const quarter = (const __m128i *)way;
+	const __m128i clean = _mm_set1_epi32((int)~FPERF_LRU_DIRTY);
+	const __m128i wanted = _mm_set1_epi32((int)(entry & ~FPERF_LRU_DIRTY));
+	__m128i same[4];
+
+	for (unsigned int i = 0; i < 4; i++)
+		same[i] = _mm_cmpeq_epi32(_mm_and_si128(_mm_load_si128(&quarter[i]), clean), wanted);
+	found = (uint32_t)_mm_movemask_epi8(
+		_mm_packs_epi16(_mm_packs_epi32(same[0], same[1]), _mm_packs_epi32(same[2], same[3])));
+#else
 	for (uint32_t i = 0; i < FPERF_LRU_MAX_WAYS; i++)
 		found |= (uint32_t)!((way[i] ^ entry) & ~FPERF_LRU_DIRTY) << i;
+#endif
 	return found ? (uint32_t)__builtin_ctz(found) : level->store.nr_ways;
 }
 
@@ -78,6 +90,8 @@ void fperf_coherent_lose(const struct fperf_hierarchy *h, const struct fperf_lev
 			if (!touch.hit)											\
 				fperf_coherence_note(h, h->coherence->own[at],					\
 						     h->state->base + fperf_lru_line(victim));				\
+			fperf_coherence_mark(h->coherence, FPERF_FILTER_DIRTY, h->coherence->own[at],			\
+					     h->state->base + fperf_lru_line(victim));					\
 			victim = touch.victim;										\
 		}													\
 	}														\
@@ -113,6 +127,7 @@ void fperf_coherent_lose(const struct fperf_hierarchy *h, const struct fperf_lev
 															\
 	target static void serve_##form(struct fperf_hierarchy *h, uint32_t entry, bool write)				\
 	{														\
+		struct fperf_coherence *const c = h->coherence;								\
 		const struct fperf_level *const first = h->path[0];							\
 		struct fperf_lru_set *const set = set_of(first, entry);							\
 		const uint64_t line = h->state->base + fperf_lru_line(entry);						\
@@ -125,15 +140,17 @@ void fperf_coherent_lose(const struct fperf_hierarchy *h, const struct fperf_lev
 		/* A line that is dirty in the first level is nowhere else but on the way down from it. */		\
 		if (touch.hit && (!write || set->way[0] & FPERF_LRU_DIRTY))						\
 			return;												\
-		h->coherence->source = FPERF_SOURCE_MEMORY;								\
-		if (fperf_coherence_is_shared(h->coherence, line))							\
+		c->source = FPERF_SOURCE_CLEAN;										\
+		if (fperf_coherence_has_candidates(c, write ? FPERF_FILTER_HELD : FPERF_FILTER_DIRTY, line))		\
 			fperf_coherence_acquire(h, line, write, touch.hit);						\
-		if (write)												\
+		if (write) {												\
 			set->way[0] |= FPERF_LRU_DIRTY;									\
+			fperf_coherence_mark(c, FPERF_FILTER_DIRTY, c->own[0], line);					\
+		}													\
 		if (touch.hit)												\
 			return;												\
 		h->count[0].misses++;											\
-		fperf_coherence_note(h, h->coherence->own[0], line);							\
+		fperf_coherence_note(h, c->own[0], line);								\
 		fetch_##form(h, entry, touch.victim);									\
 	}														\
 															\
@@ -154,8 +171,8 @@ void fperf_coherent_lose(const struct fperf_hierarchy *h, const struct fperf_lev
 				const struct fperf_route *const route =							\
 					&h->coherence->route[cpu ? cpu[i + AHEAD] : 0];					\
 															\
-				__builtin_prefetch(h->coherence->filter +						\
-						   (next & h->coherence->slot_mask) * h->coherence->nr_words, 1);	\
+				__builtin_prefetch(fperf_coherence_slot(h->coherence, FPERF_FILTER_HELD, next), 1);	\
+				__builtin_prefetch(fperf_coherence_slot(h->coherence, FPERF_FILTER_DIRTY, next), 1);	\
 				for (unsigned int at = 1; at < nr_levels; at++)						\
 					__builtin_prefetch(set_of(route->path[at], ahead), 1);				\
 			}												\
