@@ -192,11 +192,7 @@ void fperf_coherence_acquire(struct fperf_hierarchy *h, uint64_t line, bool writ
 
 bool fperf_coherence_delivers(struct fperf_hierarchy *h, uint64_t line)
 {
-	const struct fperf_hierarchy_config *const config = &h->config;
-	const uint32_t socket = h->coherence->cpu / config->cpus_per_socket;
-	const uint64_t nr_sockets = (config->nr_cpus - 1) / config->cpus_per_socket + 1;
 	struct fperf_coherence *const c = h->coherence;
-	uint64_t home = 0;
 
 	if (c->source == FPERF_SOURCE_CLEAN) {
 		struct holders holders;
@@ -204,16 +200,23 @@ bool fperf_coherence_delivers(struct fperf_hierarchy *h, uint64_t line)
 
 		find_foreign(h, line, &holders);
 		find_tiers(h, &holders, &c->tier, &farthest);
-		c->source = holders.nr && config->forward_clean ? FPERF_SOURCE_SHARED : FPERF_SOURCE_MEMORY;
+		c->source = holders.nr && h->config.forward_clean ? FPERF_SOURCE_SHARED : FPERF_SOURCE_MEMORY;
 	}
 	if (c->source == FPERF_SOURCE_SHARED)
 		h->transfers->nr[FPERF_TRANSFER_READ_SHARED][c->tier]++;
-	if (c->source != FPERF_SOURCE_MEMORY)
-		return true;
-	if (config->interleave_shift)
-		home = (line >> (config->interleave_shift - config->line_shift)) % nr_sockets;
-	h->transfers->remote_memory += home != socket;
-	return false;
+	return c->source != FPERF_SOURCE_MEMORY;
+}
+
+void fperf_coherence_look_home(struct fperf_hierarchy *h, uint64_t line)
+{
+	const struct fperf_coherence *const c = h->coherence;
+	uint64_t home = 0;
+
+	if (c->nr_sockets == 1)
+		return;
+	if (h->config.interleave_shift)
+		home = (line >> (h->config.interleave_shift - h->config.line_shift)) % c->nr_sockets;
+	h->transfers->remote_memory += home != c->route[c->cpu].socket;
 }
 
 /* ---- the filter -------------------------------------------------------------------------------------------------- */
@@ -242,8 +245,7 @@ void fperf_coherence_rebuild(struct fperf_hierarchy *h)
 {
 	struct fperf_coherence *const c = h->coherence;
 
-	for (unsigned int i = 0; i < FPERF_NR_FILTERS; i++)
-		memset(c->filter[i], 0, ((c->slot_mask + 1) >> c->word_shift) * c->nr_words * sizeof(*c->filter[i]));
+	memset(c->filter, 0, ((c->slot_mask + 1) >> c->word_shift) * c->stride * sizeof(*c->filter));
 	c->nr_noted = 0;
 	for (uint32_t i = 0; i < c->nr_foreign; i++)
 		for (unsigned int at = c->place[i].first_level; at < c->place[i].end_level; at++) {
@@ -273,6 +275,7 @@ static void find_route(struct fperf_hierarchy *h, uint32_t cpu)
 {
 	struct fperf_coherence *const c = h->coherence;
 
+	c->route[cpu].socket = cpu / h->config.cpus_per_socket;
 	for (uint32_t i = 0; i < c->nr_foreign; i++)
 		c->foreign[cpu * c->nr_words + i / 64] |= 1ull << i % 64;
 	for (uint32_t i = 0; i < c->nr_places; i++) {
@@ -286,6 +289,21 @@ static void find_route(struct fperf_hierarchy *h, uint32_t cpu)
 			c->route[cpu].path[at] = instance_in(h, place, at);
 			c->route[cpu].place[at] = i;
 		}
+	}
+}
+
+static void lay_slots_out(struct fperf_coherence *c)
+{
+	c->nr_words = c->nr_foreign > 64 ? (c->nr_foreign + 63) / 64 : 1;
+	if (c->nr_foreign <= 64 / FPERF_NR_FILTERS) {
+		for (c->dirty_shift = 1; c->dirty_shift < c->nr_foreign; c->dirty_shift *= 2)
+			;
+		c->slot_bits = c->dirty_shift * FPERF_NR_FILTERS;
+		c->word_shift = (uint32_t)__builtin_ctz(64 / c->slot_bits);
+		c->stride = 1;
+	} else {
+		c->dirty_words = c->nr_words;
+		c->stride = c->nr_words * FPERF_NR_FILTERS;
 	}
 }
 
@@ -306,10 +324,7 @@ static void find_places(struct fperf_coherence *c, const struct fperf_hierarchy_
 		if (width < config->nr_cpus)
 			c->nr_foreign = c->nr_places;
 	}
-	c->nr_words = c->nr_foreign > 64 ? (c->nr_foreign + 63) / 64 : 1;
-	for (c->slot_bits = 1; c->slot_bits < c->nr_foreign && c->slot_bits < 64; c->slot_bits *= 2)
-		;
-	c->word_shift = (uint32_t)__builtin_ctz(64 / c->slot_bits);
+	lay_slots_out(c);
 }
 
 /* By the places that the filter knows. */
@@ -334,14 +349,14 @@ int fperf_coherence_create(struct fperf_hierarchy *h)
 	if (!c)
 		return FPERF_ERR(NO_MEMORY);
 	find_places(c, &h->config);
-	while (nr_slots < 32 * nr_lines_held(h))
+	c->nr_sockets = (h->config.nr_cpus - 1) / h->config.cpus_per_socket + 1;
+	while (nr_slots < 8 * nr_lines_held(h))
 		nr_slots *= 2;
 	c->slot_mask = nr_slots - 1;
-	for (unsigned int i = 0; i < FPERF_NR_FILTERS; i++)
-		c->filter[i] = calloc((nr_slots >> c->word_shift) * c->nr_words, sizeof(*c->filter[i]));
+	c->filter = calloc((nr_slots >> c->word_shift) * c->stride, sizeof(*c->filter));
 	c->foreign = calloc((size_t)h->config.nr_cpus * c->nr_words, sizeof(*c->foreign));
 	c->route = calloc(h->config.nr_cpus, sizeof(*c->route));
-	if (!c->filter[FPERF_FILTER_HELD] || !c->filter[FPERF_FILTER_DIRTY] || !c->foreign || !c->route)
+	if (!c->filter || !c->foreign || !c->route)
 		return FPERF_ERR(NO_MEMORY);
 	for (uint32_t cpu = 0; cpu < h->config.nr_cpus; cpu++)
 		find_route(h, cpu);
@@ -353,8 +368,7 @@ void fperf_coherence_destroy(struct fperf_coherence *coherence)
 {
 	if (!coherence)
 		return;
-	for (unsigned int i = 0; i < FPERF_NR_FILTERS; i++)
-		free(coherence->filter[i]);
+	free(coherence->filter);
 	free(coherence->foreign);
 	free(coherence->route);
 	free(coherence);

@@ -30,6 +30,7 @@ struct fperf_place {
 struct fperf_route {
 	struct fperf_level *path[FPERF_HIERARCHY_MAX_LEVELS + 1];
 	uint32_t place[FPERF_HIERARCHY_MAX_LEVELS];
+	uint32_t socket;
 };
 
 /* Where a line comes from that the levels asked do not hold. */
@@ -45,16 +46,21 @@ enum fperf_filter { FPERF_FILTER_HELD, FPERF_FILTER_DIRTY, FPERF_NR_FILTERS };
 struct fperf_coherence {
 	uint32_t nr_places;
 	uint32_t nr_foreign; /* places that some CPU does not go through: the first ones */
-	uint32_t nr_words;   /* a slot has a bit for each of those, in one word or more, ... */
-	uint32_t slot_bits;  /* ... or, if they are few, in so many bits of a word, a power of two */
-	uint32_t word_shift; /* logarithm of the slots in a word */
+	/*
+	 * A slot has a bit for each of those and filter: in nr_words words of each filter, one after the other, or, if
+	 * they are few, in slot_bits bits, a power of two, of one word that 1 << word_shift slots share.
+	 */
+	uint32_t nr_words, slot_bits, word_shift;
+	uint32_t stride;		   /* words of a slot, or of slots that share one */
+	uint32_t dirty_words, dirty_shift; /* from a slot's first bit to the filter of dirty lines */
+	uint32_t nr_sockets;
 	uint32_t cpu; /* whose path h->path is */
 	const uint32_t *own; /* its places, by level */
 	enum fperf_source source;
 	enum fperf_tier tier; /* of source shared */
 	uint64_t slot_mask;
 	uint64_t nr_noted; /* since the filter was rebuilt */
-	uint64_t *filter[FPERF_NR_FILTERS]; /* (slot_mask + 1) x nr_words >> word_shift */
+	uint64_t *filter;
 	uint64_t *foreign; /* nr_cpus x nr_words: the places that a CPU does not go through */
 	struct fperf_route *route; /* of each CPU */
 	struct fperf_place place[FPERF_COHERENCE_MAX_PLACES]; /* innermost first */
@@ -72,20 +78,23 @@ void fperf_coherence_acquire(struct fperf_hierarchy *h, uint64_t line, bool writ
 /* The first word of a line's slot. */
 static inline uint64_t *fperf_coherence_slot(const struct fperf_coherence *c, enum fperf_filter filter, uint64_t line)
 {
-	return c->filter[filter] + ((line & c->slot_mask) >> c->word_shift) * c->nr_words;
+	return c->filter + ((line & c->slot_mask) >> c->word_shift) * c->stride +
+	       (filter == FPERF_FILTER_DIRTY ? c->dirty_words : 0);
 }
 
 /* Where in its word the slot begins: 0 if it has the word for itself. */
-static inline unsigned int fperf_coherence_slot_shift(const struct fperf_coherence *c, uint64_t line)
+static inline unsigned int fperf_coherence_slot_shift(const struct fperf_coherence *c, enum fperf_filter filter,
+						      uint64_t line)
 {
-	return (unsigned int)(line & ((1u << c->word_shift) - 1)) * c->slot_bits & 63;
+	return (unsigned int)(line & ((1u << c->word_shift) - 1)) * c->slot_bits +
+	       (filter == FPERF_FILTER_DIRTY ? c->dirty_shift : 0);
 }
 
 /* Foreign places that could hold the line, or have it dirty: those of the 64 that begin with number 64 x word. */
 static inline uint64_t fperf_coherence_candidates(const struct fperf_coherence *c, enum fperf_filter filter,
 						  uint64_t line, uint32_t word)
 {
-	return fperf_coherence_slot(c, filter, line)[word] >> fperf_coherence_slot_shift(c, line) &
+	return fperf_coherence_slot(c, filter, line)[word] >> fperf_coherence_slot_shift(c, filter, line) &
 	       c->foreign[c->cpu * c->nr_words + word];
 }
 
@@ -99,8 +108,11 @@ static inline bool fperf_coherence_has_candidates(const struct fperf_coherence *
 	return candidates != 0;
 }
 
-/* No level of the path had the line: does it come from another cache? Counts it then; else its home is looked at. */
+/* No level of the path had the line: does it come from another cache? Counts it then. */
 bool fperf_coherence_delivers(struct fperf_hierarchy *h, uint64_t line);
+
+/* It comes from memory: count it if that is another socket's. */
+void fperf_coherence_look_home(struct fperf_hierarchy *h, uint64_t line);
 
 /* Make the filter what the entries say. */
 void fperf_coherence_rebuild(struct fperf_hierarchy *h);
@@ -110,7 +122,7 @@ static inline void fperf_coherence_mark(struct fperf_coherence *c, enum fperf_fi
 {
 	if (place < c->nr_foreign)
 		fperf_coherence_slot(c, filter, line)[place / 64] |=
-			1ull << (place % 64 + fperf_coherence_slot_shift(c, line));
+			1ull << (place % 64 + fperf_coherence_slot_shift(c, filter, line));
 }
 
 /* A line was put in a level of this place. */
@@ -118,7 +130,7 @@ static inline void fperf_coherence_note(struct fperf_hierarchy *h, uint32_t plac
 {
 	struct fperf_coherence *const c = h->coherence;
 
-	if (c->nr_noted++ > c->slot_mask / 8)
+	if (c->nr_noted++ > c->slot_mask / 4)
 		fperf_coherence_rebuild(h);
 	fperf_coherence_mark(c, FPERF_FILTER_HELD, place, line);
 }

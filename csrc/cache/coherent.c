@@ -5,7 +5,7 @@
 
 #include "cache/coherence.h"
 
-enum { AHEAD = 16 };
+enum { AHEAD = 24, SOON = 8 };
 
 static struct fperf_lru_set *set_of(const struct fperf_level *level, uint32_t entry)
 {
@@ -72,60 +72,100 @@ void fperf_coherent_lose(const struct fperf_hierarchy *h, const struct fperf_lev
 	ways[last] = 0;
 }
 
+/* ---- what an access will touch ----------------------------------------------------------------------------------- */
+
+static inline void prefetch(const struct fperf_hierarchy *h, uint64_t line, uint32_t cpu)
+{
+	const struct fperf_coherence *const c = h->coherence;
+
+	__builtin_prefetch(fperf_coherence_slot(c, FPERF_FILTER_HELD, line), 1);
+	for (unsigned int at = 1; at < h->config.nr_levels; at++)
+		__builtin_prefetch(set_of(c->route[cpu].path[at], entry_of(h, line)), 1);
+}
+
+/* The sets that the lines now oldest would be written back to. */
+static inline void prefetch_victims(const struct fperf_hierarchy *h, uint64_t line, uint32_t cpu)
+{
+	struct fperf_level *const *const path = h->coherence->route[cpu].path;
+
+	for (unsigned int at = 1; at + 1 < h->config.nr_levels; at++) {
+		const uint32_t oldest = set_of(path[at], entry_of(h, line))->way[path[at]->store.nr_ways - 1];
+
+		if (oldest & FPERF_LRU_DIRTY)
+			__builtin_prefetch(set_of(path[at + 1], oldest), 1);
+	}
+}
+
 /* ---- one access, depth first ------------------------------------------------------------------------------------- */
 
 /* A level's victim goes below after the line has come, so the deepest one's goes first. */
 #define DEFINE_SERVE(form, target)											\
-	target static void write_below_##form(struct fperf_hierarchy *h, unsigned int at, uint32_t victim)		\
+	target static inline void write_below_##form(struct fperf_hierarchy *h, unsigned int at, uint32_t victim)	\
 	{														\
+		struct fperf_coherence *const c = h->coherence;								\
+															\
 		while (victim & FPERF_LRU_DIRTY) {									\
 			const struct fperf_level *const below = h->path[at + 1];					\
+			const uint64_t line = h->state->base + fperf_lru_line(victim);					\
 			struct fperf_lru_touch touch;									\
 															\
 			h->count[at].writebacks_out++;									\
 			h->count[++at].writebacks_in++;									\
-			if (at == h->config.nr_levels)									\
+			if (!below)											\
 				return;											\
 			touch = fperf_lru_touch_##form(set_of(below, victim), below->store.nr_ways, victim);		\
-			if (!touch.hit)											\
-				fperf_coherence_note(h, h->coherence->own[at],					\
-						     h->state->base + fperf_lru_line(victim));				\
-			fperf_coherence_mark(h->coherence, FPERF_FILTER_DIRTY, h->coherence->own[at],			\
-					     h->state->base + fperf_lru_line(victim));					\
+			if (c->own[at] < c->nr_foreign) {								\
+				fperf_coherence_mark(c, FPERF_FILTER_DIRTY, c->own[at], line);				\
+				if (!touch.hit)										\
+					fperf_coherence_note(h, c->own[at], line);					\
+			}												\
 			victim = touch.victim;										\
 		}													\
 	}														\
 															\
-	target static void fetch_##form(struct fperf_hierarchy *h, uint32_t entry, uint32_t victim)			\
+	target static inline void fetch_##form(struct fperf_hierarchy *h, uint32_t entry, uint32_t victim)		\
 	{														\
+		struct fperf_coherence *const c = h->coherence;								\
+		struct fperf_level_counters *const count = h->count;							\
 		const uint64_t line = h->state->base + fperf_lru_line(entry);						\
-		uint32_t victims[FPERF_HIERARCHY_MAX_LEVELS] = { victim };						\
+		const struct fperf_level *level;									\
+		uint32_t victims[FPERF_HIERARCHY_MAX_LEVELS];								\
 		unsigned int at;											\
 															\
-		for (at = 1; at < h->config.nr_levels; at++) {								\
-			const struct fperf_level *const level = h->path[at];						\
+		victims[0] = victim;											\
+		for (at = 1; (level = h->path[at]); at++) {								\
 			struct fperf_lru_touch touch;									\
 															\
 			touch = fperf_lru_touch_##form(set_of(level, entry), level->store.nr_ways, entry);		\
-			h->count[at].fetches++;										\
-			h->count[at].hits += touch.hit;									\
-			h->count[at].misses += !touch.hit;								\
+			count[at].fetches++;										\
 			victims[at] = touch.victim;									\
-			if (touch.hit)											\
+			if (touch.hit) {										\
+				count[at].hits++;									\
 				break;											\
-			if (h->coherence->own[at] != h->coherence->own[at - 1])					\
-				fperf_coherence_note(h, h->coherence->own[at], line);				\
+			}												\
+			count[at].misses++;										\
+			if (c->own[at] != c->own[at - 1] && c->own[at] < c->nr_foreign)					\
+				fperf_coherence_note(h, c->own[at], line);						\
 		}													\
-		if (at == h->config.nr_levels)										\
-			h->count[at--].fetches += !fperf_coherence_delivers(h, line);					\
+		if (!level) {												\
+			if (c->source == FPERF_SOURCE_CLEAN &&								\
+			    !fperf_coherence_has_candidates(c, FPERF_FILTER_HELD, line))				\
+				c->source = FPERF_SOURCE_MEMORY;							\
+			if (c->source == FPERF_SOURCE_MEMORY || !fperf_coherence_delivers(h, line)) {			\
+				count[at].fetches++;									\
+				fperf_coherence_look_home(h, line);							\
+			}												\
+			at--;												\
+		}													\
 		for (;; at--) {												\
-			write_below_##form(h, at, victims[at]);								\
+			if (victims[at] & FPERF_LRU_DIRTY)								\
+				write_below_##form(h, at, victims[at]);							\
 			if (!at)											\
 				return;											\
 		}													\
 	}														\
 															\
-	target static void serve_##form(struct fperf_hierarchy *h, uint32_t entry, bool write)				\
+	target static inline void serve_##form(struct fperf_hierarchy *h, uint32_t entry, bool write)			\
 	{														\
 		struct fperf_coherence *const c = h->coherence;								\
 		const struct fperf_level *const first = h->path[0];							\
@@ -136,10 +176,11 @@ void fperf_coherent_lose(const struct fperf_hierarchy *h, const struct fperf_lev
 		h->count[0].fetches++;											\
 		if (!fperf_lru_is_youngest(set, entry))									\
 			touch = fperf_lru_touch_##form(set, first->store.nr_ways, entry);				\
-		h->count[0].hits += touch.hit;										\
 		/* A line that is dirty in the first level is nowhere else but on the way down from it. */		\
-		if (touch.hit && (!write || set->way[0] & FPERF_LRU_DIRTY))						\
+		if (touch.hit && (!write || set->way[0] & FPERF_LRU_DIRTY)) {						\
+			h->count[0].hits++;										\
 			return;												\
+		}													\
 		c->source = FPERF_SOURCE_CLEAN;										\
 		if (fperf_coherence_has_candidates(c, write ? FPERF_FILTER_HELD : FPERF_FILTER_DIRTY, line))		\
 			fperf_coherence_acquire(h, line, write, touch.hit);						\
@@ -147,8 +188,10 @@ void fperf_coherent_lose(const struct fperf_hierarchy *h, const struct fperf_lev
 			set->way[0] |= FPERF_LRU_DIRTY;									\
 			fperf_coherence_mark(c, FPERF_FILTER_DIRTY, c->own[0], line);					\
 		}													\
-		if (touch.hit)												\
+		if (touch.hit) {											\
+			h->count[0].hits++;										\
 			return;												\
+		}													\
 		h->count[0].misses++;											\
 		fperf_coherence_note(h, c->own[0], line);								\
 		fetch_##form(h, entry, touch.victim);									\
@@ -158,24 +201,17 @@ void fperf_coherent_lose(const struct fperf_hierarchy *h, const struct fperf_lev
 		struct fperf_hierarchy *h, const uint64_t *address, const uint8_t *write, const uint8_t *cpu,		\
 		const uint8_t *klass, size_t nr)									\
 	{														\
-		const unsigned int shift = h->config.line_shift, nr_levels = h->config.nr_levels;			\
+		const unsigned int shift = h->config.line_shift;							\
 															\
 		for (size_t i = 0; i < nr; i++) {									\
 			if (cpu && cpu[i] != h->coherence->cpu)								\
 				fperf_coherence_enter(h, cpu[i]);							\
 			if (klass)											\
 				fperf_hierarchy_serve_class(h, klass[i]);						\
-			if (i + AHEAD < nr) {										\
-				const uint64_t next = address[i + AHEAD] >> shift;					\
-				const uint32_t ahead = entry_of(h, next);						\
-				const struct fperf_route *const route =							\
-					&h->coherence->route[cpu ? cpu[i + AHEAD] : 0];					\
-															\
-				__builtin_prefetch(fperf_coherence_slot(h->coherence, FPERF_FILTER_HELD, next), 1);	\
-				__builtin_prefetch(fperf_coherence_slot(h->coherence, FPERF_FILTER_DIRTY, next), 1);	\
-				for (unsigned int at = 1; at < nr_levels; at++)						\
-					__builtin_prefetch(set_of(route->path[at], ahead), 1);				\
-			}												\
+			if (i + AHEAD < nr)										\
+				prefetch(h, address[i + AHEAD] >> shift, cpu ? cpu[i + AHEAD] : 0);			\
+			if (i + SOON < nr)										\
+				prefetch_victims(h, address[i + SOON] >> shift, cpu ? cpu[i + SOON] : 0);		\
 			serve_##form(h, entry_of(h, address[i] >> shift), write && write[i]);				\
 		}													\
 	}

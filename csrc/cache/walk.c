@@ -168,7 +168,11 @@ static uint64_t fetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line,
 	uint64_t dirty, *here;
 
 	if (at == h->config.nr_levels) {
-		h->count[at].fetches += !h->coherence || !fperf_coherence_delivers(h, line);
+		if (h->coherence && fperf_coherence_delivers(h, line))
+			return 0;
+		if (h->coherence)
+			fperf_coherence_look_home(h, line);
+		h->count[at].fetches++;
 		return 0;
 	}
 	h->count[at].fetches++;
