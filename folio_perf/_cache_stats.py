@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What can be read from a cache hierarchy: counters that subtract, and lines."""
+"""What can be read from a cache hierarchy: counters that subtract, lines, and who shares them."""
 
 from __future__ import annotations
 
@@ -109,3 +109,71 @@ class CacheStats:
             for kind, row in zip(TRANSFERS, summed, strict=True)
         }
         return {**kinds, "remote_memory": {"remote": int(self.remote_memory.sum())}}
+
+
+@dataclass(frozen=True, slots=True)
+class WordUse:
+    """What one CPU did with one word of a line: its offset in the line in bytes, reads and writes."""
+
+    offset: int
+    cpu: int
+    nr_read: int
+    nr_written: int
+
+
+@dataclass(frozen=True, slots=True)
+class SharedLine:
+    """A line that CPUs took from each other.
+
+    Parameters
+    ----------
+    address : int
+        Of its first byte.
+    taken_reading, taken_writing : int
+        Accesses that got the line because another CPU had modified it, and stores that took it from other CPUs.
+    false_reading, false_writing : int
+        Those of them that were false sharing: no CPU that lost the line had, since it got it, written the same word (8
+        bytes) or, for a store, used it.
+    words : tuple of WordUse
+        By offset and CPU, all of them, before the first taking too.
+    """
+
+    address: int
+    taken_reading: int
+    false_reading: int
+    taken_writing: int
+    false_writing: int
+    words: tuple[WordUse, ...]
+
+    @property
+    def taken(self) -> int:
+        """All takings."""
+        return self.taken_reading + self.taken_writing
+
+    @property
+    def taken_falsely(self) -> int:
+        """Those that were false sharing."""
+        return self.false_reading + self.false_writing
+
+
+WORD_BYTES = 8
+
+
+def shared_lines(lines: NDArray[np.void], uses: NDArray[np.void], line_bytes: int, limit: int) -> list[SharedLine]:
+    """Make `SharedLine` of what the engine counted, those taken most often first, at most `limit`."""
+    taken = lines["taken_reading"] + lines["taken_writing"]
+    order = np.lexsort((lines["line"], -taken.astype(np.int64)))[:limit]
+    uses = uses[np.lexsort((uses["cpu"], uses["line"]))]
+    found = []
+    for row in lines[order]:
+        first, last = np.searchsorted(uses["line"], [row["line"], row["line"] + 1])
+        words = [
+            WordUse(word * WORD_BYTES, int(use["cpu"]), int(use["read"][word]), int(use["written"][word]))
+            for use in uses[first:last]
+            for word in range(line_bytes // WORD_BYTES)
+            if use["read"][word] or use["written"][word]
+        ]
+        words.sort(key=lambda each: (each.offset, each.cpu))
+        counts = [int(row[name]) for name in ("taken_reading", "false_reading", "taken_writing", "false_writing")]
+        found.append(SharedLine(int(row["line"]) * line_bytes, *counts, tuple(words)))
+    return found

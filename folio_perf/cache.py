@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from folio_perf._cache_stats import CacheStats, HeldLine
+from folio_perf._cache_stats import CacheStats, HeldLine, SharedLine, WordUse, shared_lines
 from folio_perf._native import cache as native
 
-__all__ = ["CacheHierarchy", "CacheLevel", "CacheStats", "HeldLine"]
+__all__ = ["CacheHierarchy", "CacheLevel", "CacheStats", "HeldLine", "SharedLine", "WordUse"]
 
 LINE_BYTES = (32, 64, 128)
 SCOPES = ("cpu", "core", "ccx", "socket", "machine")
@@ -119,6 +119,8 @@ class CacheHierarchy:
         memory is the first socket's.
     forward_clean : bool
         Whether a clean line that another CPU's cache holds comes from there; otherwise it comes from memory.
+    track_sharing : bool
+        Whether to keep what `sharing` tells. Costs speed, and memory for each line a CPU uses.
 
     Raises
     ------
@@ -139,6 +141,7 @@ class CacheHierarchy:
         cpus_per_socket: int | None = None,
         memory_interleave_bytes: int = 0,
         forward_clean: bool = True,
+        track_sharing: bool = False,
     ) -> None:
         self.levels = tuple(levels)
         self.nr_cpus = nr_cpus
@@ -159,8 +162,9 @@ class CacheHierarchy:
             raise ValueError(
                 f"memory_interleave_bytes {memory_interleave_bytes} must be 0, or a power of two of {line_bytes} or more"
             )
-        if not isinstance(forward_clean, bool):
-            raise TypeError(f"forward_clean {forward_clean!r} must be True or False")
+        for name, value in (("forward_clean", forward_clean), ("track_sharing", track_sharing)):
+            if not isinstance(value, bool):
+                raise TypeError(f"{name} {value!r} must be True or False")
         if nr_threads not in [1 << bit for bit in range(native.MAX_THREADS.bit_length())]:
             raise ValueError(f"nr_threads {nr_threads!r} must be a power of two, at most {native.MAX_THREADS}")
         _check_inclusion(inclusion, "")
@@ -177,6 +181,7 @@ class CacheHierarchy:
             (nr_cpus, groups["core"], groups["ccx"], groups["socket"]),
             max(memory_interleave_bytes.bit_length() - 1, 0),
             forward_clean,
+            track_sharing,
         )
 
     def __repr__(self) -> str:
@@ -258,6 +263,21 @@ class CacheHierarchy:
         names = tuple(level.name for level in self.levels)
         return CacheStats(names, self._native.counters(), *self._native.transfers())
 
+    def sharing(self, limit: int = 20) -> list[SharedLine]:
+        """List the lines that CPUs took from each other since the beginning, or since `reset`, most often taken first.
+
+        Raises
+        ------
+        ValueError
+            If the hierarchy was made without ``track_sharing``, or `limit` is negative.
+        """
+        if index(limit) < 0:
+            raise ValueError(f"limit {limit} must be 0 or more")
+        found = self._native.sharing()
+        if found is None:
+            raise ValueError("sharing is not tracked: make the hierarchy with track_sharing=True")
+        return shared_lines(*found, self.line_bytes, limit)
+
     def set_lines(self, level: str, number: int, *, cpu: int = 0) -> list[HeldLine]:
         """List what a set holds, of the instance that serves `cpu`: LRU youngest first, FIFO latest first, else by way."""
         depth = self._number(level)
@@ -316,7 +336,7 @@ class CacheHierarchy:
         self._native.reset()
 
     def snapshot(self) -> NDArray[np.uint8]:
-        """Copy the whole state, counters included, as bytes that `restore` takes back."""
+        """Copy the whole state, counters included but for `sharing`, as bytes that `restore` takes back."""
         return self._native.save()
 
     def restore(self, state: NDArray[np.uint8]) -> None:

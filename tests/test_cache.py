@@ -264,7 +264,7 @@ def test_stats_subtract_and_filter() -> None:
     assert list(before.to_dict()) == ["L1", "L2", "L3"]
     assert before.to_dict_full()["memory"]["fetches"] == 100
     with pytest.raises(ValueError, match="do not belong"):
-        _ = before - CacheStats(("L1",), before.counters)
+        _ = before - CacheStats(("L1",), before.counters, before.transfers, before.remote_memory)
 
 
 def test_snapshot_and_reset() -> None:
@@ -338,7 +338,8 @@ def read_only() -> NDArray[np.uint64]:
         ({"addresses": GOOD, "write": np.ones(2, dtype=np.bool_)}, ValueError, "2 elements for 3 addresses"),
         ({"addresses": GOOD, "write": np.ones(3)}, TypeError, "must be of bool or uint8"),
         ({"addresses": GOOD, "klass": np.full(3, 300)}, TypeError, "must be of uint8"),
-        ({"addresses": GOOD, "cpu": np.zeros(3, dtype=np.uint8)}, ValueError, "there is one CPU"),
+        ({"addresses": GOOD, "cpu": np.array([0, 0, 1], dtype=np.uint8)}, ValueError, r"cpu\[2\] is 1; there are 1 CPUs"),
+        ({"addresses": GOOD, "cpu": np.zeros(3)}, TypeError, "must be of uint8"),
     ],
 )
 def test_bad_accesses_change_nothing(arguments: dict[str, object], error: type[Exception], words: str) -> None:

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cache/coherent.h"
+#include "cache/sharing.h"
 #include "cache/walk.h"
 
 #define NOWHERE UINT32_MAX
@@ -154,6 +155,20 @@ static void find_tiers(const struct fperf_hierarchy *h, const struct holders *ho
 	}
 }
 
+/* A store takes the line from all who held it, a read from who had modified it. */
+static void note_taking(struct fperf_hierarchy *h, uint64_t line, bool write, const struct holders *holders)
+{
+	bool truly = false;
+
+	for (uint32_t i = 0; i < holders->nr; i++) {
+		const struct fperf_place *const place = &h->coherence->place[holders->place[i]];
+
+		if (write || holders->place[i] == holders->dirty)
+			truly |= fperf_sharing_take(h->sharing, line, place->first_cpu, place->end_cpu, h->word, write);
+	}
+	fperf_sharing_taken(h->sharing, line, write, truly);
+}
+
 void fperf_coherence_acquire(struct fperf_hierarchy *h, uint64_t line, bool write, bool first_holds)
 {
 	struct fperf_coherence *const c = h->coherence;
@@ -188,6 +203,8 @@ void fperf_coherence_acquire(struct fperf_hierarchy *h, uint64_t line, bool writ
 		clean(h, line, &holders);
 	if (write)
 		invalidate(h, line, &holders);
+	if (h->sharing && (write || c->source == FPERF_SOURCE_MODIFIED))
+		note_taking(h, line, write, &holders);
 }
 
 bool fperf_coherence_delivers(struct fperf_hierarchy *h, uint64_t line)

@@ -6,6 +6,7 @@
 
 #include "cache/coherence.h"
 #include "cache/coherent.h"
+#include "cache/sharing.h"
 #include "cache/walk.h"
 
 static bool power_of_two(uint64_t n)
@@ -58,7 +59,7 @@ static void *carve(uint8_t *start, size_t *used, size_t bytes)
 /* With start NULL: how many bytes are needed. */
 static size_t lay_out(struct fperf_hierarchy *h, uint8_t *start)
 {
-	bool bulk = true;
+	bool bulk = !h->config.track_sharing;
 	size_t used = 0;
 
 	h->state = carve(start, &used, sizeof(*h->state));
@@ -88,7 +89,7 @@ static bool cpus_are_possible(const struct fperf_hierarchy_config *config)
 
 	if (!config->nr_cpus || config->nr_cpus > FPERF_HIERARCHY_MAX_CPUS || !config->cpus_per_core ||
 	    !config->cpus_per_ccx || !config->cpus_per_socket || config->cpus_per_ccx % config->cpus_per_core ||
-	    config->cpus_per_socket % config->cpus_per_ccx || config->forward_clean > 1)
+	    config->cpus_per_socket % config->cpus_per_ccx || config->forward_clean > 1 || config->track_sharing > 1)
 		return false;
 	if (config->interleave_shift &&
 	    (config->interleave_shift < config->line_shift || config->interleave_shift >= FPERF_HIERARCHY_ADDRESS_BITS))
@@ -149,6 +150,8 @@ int fperf_hierarchy_create(const struct fperf_hierarchy_config *config, struct f
 	lay_out(h, state);
 	if (config->nr_cpus > 1 && fperf_coherence_create(h))
 		goto out;
+	if (config->track_sharing && fperf_sharing_create(config->nr_cpus, &h->sharing))
+		goto out;
 	fperf_hierarchy_reset(h);
 	*ret = h;
 	return 0;
@@ -164,6 +167,7 @@ void fperf_hierarchy_destroy(struct fperf_hierarchy *h)
 	for (unsigned int i = 0; i < h->config.nr_levels; i++)
 		free(h->further[i]);
 	fperf_coherence_destroy(h->coherence);
+	fperf_sharing_destroy(h->sharing);
 	free(h->state);
 	free(h);
 }
@@ -186,6 +190,8 @@ void fperf_hierarchy_reset(struct fperf_hierarchy *h)
 		}
 	if (h->coherence)
 		fperf_coherence_rebuild(h);
+	if (h->sharing)
+		fperf_sharing_reset(h->sharing);
 	fperf_hierarchy_serve_class(h, 0);
 }
 
@@ -261,6 +267,12 @@ int fperf_hierarchy_access(struct fperf_hierarchy *h, const uint64_t *address, c
 		fperf_hierarchy_serve_class(h, klass ? klass[i] : 0);
 		if (h->coherence && cpu && cpu[i] != h->coherence->cpu)
 			fperf_coherence_enter(h, cpu[i]);
+		if (h->sharing) {
+			if (fperf_sharing_reserve(h->sharing))
+				return FPERF_ERR(NO_MEMORY);
+			h->word = (uint32_t)(address[i] >> FPERF_SHARING_WORD_SHIFT) &
+				  ((1u << (shift - FPERF_SHARING_WORD_SHIFT)) - 1);
+		}
 		fperf_walk(h, address[i] >> shift, write && write[i]);
 	}
 	return 0;
@@ -284,8 +296,12 @@ int fperf_hierarchy_run(struct fperf_hierarchy *h, uint64_t address, uint64_t nr
 	if (h->coherence)
 		fperf_coherence_enter(h, cpu);
 	fperf_hierarchy_serve_class(h, klass);
-	for (uint64_t i = 0; i < nr; i++)
+	h->word = 0;
+	for (uint64_t i = 0; i < nr; i++) {
+		if (h->sharing && fperf_sharing_reserve(h->sharing))
+			return FPERF_ERR(NO_MEMORY);
 		fperf_walk(h, line + i, write);
+	}
 	return 0;
 }
 
@@ -295,6 +311,11 @@ void fperf_hierarchy_counters(const struct fperf_hierarchy *h, struct fperf_leve
 
 	for (size_t klass = 0; klass < FPERF_HIERARCHY_NR_CLASSES; klass++)
 		memcpy(out + klass * nr_rows, h->state->count[klass], nr_rows * sizeof(*out));
+}
+
+struct fperf_sharing *fperf_hierarchy_sharing(const struct fperf_hierarchy *h)
+{
+	return h->sharing;
 }
 
 void fperf_hierarchy_transfers(const struct fperf_hierarchy *h, struct fperf_transfer_counters *out)

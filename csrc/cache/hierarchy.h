@@ -58,6 +58,8 @@ struct fperf_hierarchy_config {
 	uint32_t cpus_per_core, cpus_per_ccx, cpus_per_socket;
 	uint32_t interleave_shift; /* so many bytes are of one socket, the next of the next; 0: all are of the first */
 	uint32_t forward_clean;	   /* 1: a clean line that another cache holds comes from there, 0: from memory */
+	uint32_t track_sharing;	   /* 1: keep who used and took which words (sharing.h), which costs speed */
+	uint32_t pad;
 	struct fperf_level_config level[FPERF_HIERARCHY_MAX_LEVELS];
 };
 
@@ -101,6 +103,7 @@ struct fperf_held_line {
 };
 
 struct fperf_hierarchy;
+struct fperf_sharing;
 
 int fperf_hierarchy_create(const struct fperf_hierarchy_config *config,
 			   struct fperf_hierarchy **ret) FPERF_MUST_CHECK;
@@ -132,6 +135,9 @@ void fperf_hierarchy_counters(const struct fperf_hierarchy *h, struct fperf_leve
 
 /* out[FPERF_HIERARCHY_NR_CLASSES]; zero with one CPU. */
 void fperf_hierarchy_transfers(const struct fperf_hierarchy *h, struct fperf_transfer_counters *out);
+
+/* NULL unless tracked; resets and snapshots leave it alone but for fperf_hierarchy_reset(). */
+struct fperf_sharing *fperf_hierarchy_sharing(const struct fperf_hierarchy *h);
 
 /* Lines of [first, end) that the instance of a level which serves `cpu` holds, its victim cache left out. */
 uint64_t fperf_hierarchy_occupancy(const struct fperf_hierarchy *h, unsigned int level, uint32_t cpu, uint64_t first,

@@ -2,6 +2,7 @@
 #include "cache/walk.h"
 
 #include "cache/coherence.h"
+#include "cache/sharing.h"
 
 /* At a level, 0 the first; nr_levels is memory. All count into the row of the access's class. */
 static uint64_t fetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line, bool write);
@@ -151,7 +152,11 @@ static void prefetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line)
 	if (holds(h->path[at], line))
 		return;
 	if (h->coherence) {
+		const uint32_t word = h->word;
+
+		h->word = FPERF_SHARING_NO_WORD;
 		fperf_coherence_acquire(h, line, false, holds(h->path[0], line));
+		h->word = word;
 		/* What another CPU had modified may have been written back to here. */
 		if (holds(h->path[at], line))
 			return;
@@ -217,5 +222,7 @@ void fperf_walk(struct fperf_hierarchy *h, uint64_t line, bool write)
 {
 	if (h->coherence)
 		fperf_coherence_acquire(h, line, write, holds(h->path[0], line));
+	if (h->sharing)
+		fperf_sharing_use(h->sharing, line, h->coherence ? h->coherence->cpu : 0, h->word, write);
 	fetch(h, 0, line, write);
 }

@@ -1,7 +1,35 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # csrc/cache/hierarchy.h, as far as Python needs it.
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "cache/sharing.h" nogil:
+    enum:
+        FPERF_SHARING_MAX_WORDS
+
+    struct fperf_sharing:
+        pass
+
+    struct fperf_shared_line:
+        uint64_t line
+        uint64_t nr_taken_reading
+        uint64_t nr_false_reading
+        uint64_t nr_taken_writing
+        uint64_t nr_false_writing
+
+    struct fperf_line_use:
+        uint64_t line
+        uint32_t cpu
+        uint16_t read
+        uint16_t written
+        uint32_t nr_read[FPERF_SHARING_MAX_WORDS]
+        uint32_t nr_written[FPERF_SHARING_MAX_WORDS]
+
+    uint64_t fperf_sharing_nr_lines(const fperf_sharing *s)
+    uint64_t fperf_sharing_nr_uses(const fperf_sharing *s)
+    void fperf_sharing_lines(const fperf_sharing *s, fperf_shared_line *out)
+    void fperf_sharing_uses(const fperf_sharing *s, fperf_line_use *out)
 
 
 cdef extern from "cache/hierarchy.h" nogil:
@@ -35,6 +63,8 @@ cdef extern from "cache/hierarchy.h" nogil:
         uint32_t cpus_per_socket
         uint32_t interleave_shift
         uint32_t forward_clean
+        uint32_t track_sharing
+        uint32_t pad
         fperf_level_config level[FPERF_HIERARCHY_MAX_LEVELS]
 
     struct fperf_level_counters:
@@ -71,6 +101,7 @@ cdef extern from "cache/hierarchy.h" nogil:
     int fperf_hierarchy_run(fperf_hierarchy *h, uint64_t address, uint64_t nr, bint write, uint8_t cpu, uint8_t klass)
     void fperf_hierarchy_counters(const fperf_hierarchy *h, fperf_level_counters *out)
     void fperf_hierarchy_transfers(const fperf_hierarchy *h, fperf_transfer_counters *out)
+    fperf_sharing *fperf_hierarchy_sharing(const fperf_hierarchy *h)
     uint64_t fperf_hierarchy_occupancy(const fperf_hierarchy *h, unsigned int level, uint32_t cpu, uint64_t first,
                                        uint64_t end)
     uint64_t fperf_hierarchy_nr_sets(const fperf_hierarchy *h, unsigned int level)

@@ -5,7 +5,7 @@ Arrays that go in are read where they lie, with the GIL released; those that com
 instance belongs to one thread at a time.
 """
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from folio_perf._native.cache cimport *
 from folio_perf._native.errors cimport check
@@ -25,6 +25,14 @@ cdef fperf_held_line a_line
 
 LEVEL_DTYPE = np.asarray(<fperf_level_config[:1]>&a_level).dtype
 COUNTERS_DTYPE = np.asarray(<fperf_level_counters[:1]>&a_counter).dtype
+SHARED_LINE_DTYPE = np.dtype(
+    [(name, "u8") for name in ("line", "taken_reading", "false_reading", "taken_writing", "false_writing")]
+)
+LINE_USE_DTYPE = np.dtype(
+    [("line", "u8"), ("cpu", "u4"), ("_read", "u2"), ("_written", "u2"),
+     ("read", "u4", (FPERF_SHARING_MAX_WORDS,)), ("written", "u4", (FPERF_SHARING_MAX_WORDS,))]
+)
+assert SHARED_LINE_DTYPE.itemsize == sizeof(fperf_shared_line) and LINE_USE_DTYPE.itemsize == sizeof(fperf_line_use)
 LINE_DTYPE = np.asarray(<fperf_held_line[:1]>&a_line).dtype
 
 # In the order of enum fperf_policy, fperf_inclusion, fperf_transfer and fperf_tier.
@@ -51,13 +59,15 @@ cdef class Hierarchy:
         Logarithm of the bytes of memory that one socket has before the next; 0 if the first has all.
     forward_clean : bool
         Whether clean lines come from another cache that holds them rather than from memory.
+    track_sharing : bool
+        Whether to keep who used and took which words.
     """
 
     cdef fperf_hierarchy *h
     cdef int nr_levels
 
     def __cinit__(self, const fperf_level_config[::1] levels not None, int line_shift, int nr_threads, cpus,
-                  int interleave_shift, bint forward_clean):
+                  int interleave_shift, bint forward_clean, bint track_sharing):
         cdef fperf_hierarchy_config config
         cdef int i
         config.nr_levels = <uint32_t>levels.shape[0]
@@ -65,6 +75,8 @@ cdef class Hierarchy:
         config.nr_cpus, config.cpus_per_core, config.cpus_per_ccx, config.cpus_per_socket = cpus
         config.interleave_shift = <uint32_t>interleave_shift
         config.forward_clean = forward_clean
+        config.track_sharing = track_sharing
+        config.pad = 0
         for i in range(min(levels.shape[0], MAX_LEVELS)):
             config.level[i] = levels[i]
         check(fperf_hierarchy_create(&config, &self.h))
@@ -118,6 +130,21 @@ cdef class Hierarchy:
         cdef uint64_t[:, ::1] view = out
         fperf_hierarchy_transfers(self.h, <fperf_transfer_counters *>&view[0, 0])
         return out[:, :-1].reshape(NR_CLASSES, len(TRANSFERS), len(TIERS)), out[:, -1]
+
+    def sharing(self):
+        """Lines taken, SHARED_LINE_DTYPE, and uses of any line, LINE_USE_DTYPE, in no order; None if not tracked."""
+        cdef const fperf_sharing *s = fperf_hierarchy_sharing(self.h)
+        if s is NULL:
+            return None
+        lines = np.zeros(fperf_sharing_nr_lines(s), dtype=SHARED_LINE_DTYPE)
+        uses = np.zeros(fperf_sharing_nr_uses(s), dtype=LINE_USE_DTYPE)
+        cdef uint8_t[::1] line_bytes = lines.view(np.uint8)
+        cdef uint8_t[::1] use_bytes = uses.view(np.uint8)
+        if lines.size:
+            fperf_sharing_lines(s, <fperf_shared_line *>&line_bytes[0])
+        if uses.size:
+            fperf_sharing_uses(s, <fperf_line_use *>&use_bytes[0])
+        return lines, uses
 
     def occupancy(self, int level, uint32_t cpu, uint64_t first, uint64_t end):
         """Lines of [first, end) that the instance of a level which serves ``cpu`` holds."""

@@ -8,7 +8,7 @@ that no foreign place holds is E, any other is S; nothing but the contents of th
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -66,12 +66,30 @@ class CoherentHierarchy(Hierarchy):
             for k in range(-(-cpus.nr // width))
         ]
         self.transfers: Counter[tuple[int, str] | tuple[int, str, str]] = Counter()
+        self.words_read: dict[tuple[int, int], set[int]] = defaultdict(set)
+        self.words_written: dict[tuple[int, int], set[int]] = defaultdict(set)
+        self.taken: Counter[tuple[int, str]] = Counter()
 
-    def access_from(self, cpu: int, line: int, write: bool = False, klass: int = 0) -> None:
-        self.cpu, self.klass = cpu, klass
+    def access_from(self, cpu: int, line: int, write: bool = False, klass: int = 0, word: int | None = 0) -> None:
+        self.cpu, self.klass, self.word = cpu, klass, word
         self.levels = [each[cpu // width] for each, width in zip(self.instances, self.shared_by, strict=True)]
         self._acquire(line, write)
+        if word is not None:
+            (self.words_written if write else self.words_read)[cpu, line].add(word)
         self._fetch(0, line, write)
+
+    def _take(self, number: int, write: bool, losers: list[Place]) -> None:
+        """By word, since each loser got the line: did one of them use what is used now?"""
+        truly = False
+        for cpu in {cpu for place in losers for cpu in place.cpus}:
+            used = self.words_written[cpu, number] | (self.words_read[cpu, number] if write else set())
+            truly |= self.word in used
+            self.words_written[cpu, number].clear()
+            if write:
+                self.words_read[cpu, number].clear()
+        kind = "writing" if write else "reading"
+        self.taken[number, f"taken_{kind}"] += 1
+        self.taken[number, f"false_{kind}"] += not truly
 
     def _move(self, kind: str, tier: int, nr: int = 1) -> None:
         self.transfers[self.klass, kind, TIERS[tier]] += nr
@@ -104,6 +122,8 @@ class CoherentHierarchy(Hierarchy):
             for place, tier in zip(foreign, tiers, strict=True):
                 self._move("invalidation", tier)
                 self._lose(place, number)
+        if write or self.source == "delivered":
+            self._take(number, write, foreign if write else dirty[:1])
 
     def _clean(self, number: int, dirty: list[Place]) -> None:
         """Write what other places have modified back, to where their way down meets that of this CPU."""
@@ -135,7 +155,9 @@ class CoherentHierarchy(Hierarchy):
     def _prefetch(self, at: int, number: int) -> None:
         level = self.levels[at]
         if not (level.store.find(number) or level.victims.find(number)):
+            word, self.word = self.word, None
             self._acquire(number, False)
+            self.word = word
             super()._prefetch(at, number)
 
     def _above(self, at: int) -> list[tuple[int, Level]]:
