@@ -12,7 +12,7 @@ them.
 from __future__ import annotations
 
 from folio_perf._native.errors import FperfError
-from folio_perf.cache import CacheHierarchy, CacheLevel, CacheStats
+from folio_perf.cache import CacheHierarchy, CacheLevel, CacheStats, SharedLine
 from folio_perf.claims import Claim, claims
 from folio_perf.compare import DEFAULT_SCHEMES, compare
 from folio_perf.contention import contention
@@ -73,6 +73,7 @@ __all__ = [
     "ScenarioError",
     "SchemeInfo",
     "SchemeSpec",
+    "SharedLine",
     "Trace",
     "TraceError",
     "__version__",

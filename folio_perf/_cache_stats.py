@@ -81,10 +81,11 @@ class CacheStats:
         """Keep what accesses of one class did, 0 to 255."""
         if not 0 <= index(klass) < native.NR_CLASSES:
             raise ValueError(f"class {klass} must be 0 to {native.NR_CLASSES - 1}")
-        kept = [np.zeros_like(array) for array in (self.counters, self.transfers, self.remote_memory)]
-        for new, array in zip(kept, (self.counters, self.transfers, self.remote_memory), strict=True):
-            new[klass] = array[klass]
-        return CacheStats(self.names, *kept)
+        counters, transfers = np.zeros_like(self.counters), np.zeros_like(self.transfers)
+        remote_memory = np.zeros_like(self.remote_memory)
+        counters[klass], transfers[klass] = self.counters[klass], self.transfers[klass]
+        remote_memory[klass] = self.remote_memory[klass]
+        return CacheStats(self.names, counters, transfers, remote_memory)
 
     def to_dict(self) -> dict[str, dict[str, int]]:
         """Traffic of each level, in lines: fetches, hits, misses, writebacks_in, writebacks_out."""
@@ -174,6 +175,6 @@ def shared_lines(lines: NDArray[np.void], uses: NDArray[np.void], line_bytes: in
             if use["read"][word] or use["written"][word]
         ]
         words.sort(key=lambda each: (each.offset, each.cpu))
-        counts = [int(row[name]) for name in ("taken_reading", "false_reading", "taken_writing", "false_writing")]
-        found.append(SharedLine(int(row["line"]) * line_bytes, *counts, tuple(words)))
+        counts = {name: int(row[name]) for name in row.dtype.names[1:]}
+        found.append(SharedLine(address=int(row["line"]) * line_bytes, words=tuple(words), **counts))
     return found

@@ -154,13 +154,13 @@ class CacheHierarchy:
         if line_bytes not in LINE_BYTES:
             raise ValueError(f"line_bytes {line_bytes!r} must be one of {', '.join(map(str, LINE_BYTES))}")
         groups = _groups(nr_cpus, cpus_per_core, cpus_per_ccx, cpus_per_socket)
-        if not isinstance(memory_interleave_bytes, int) or isinstance(memory_interleave_bytes, bool):
+        if type(memory_interleave_bytes) is not int:
             raise TypeError(f"memory_interleave_bytes {memory_interleave_bytes!r} must be an int")
         if memory_interleave_bytes and memory_interleave_bytes not in (
             1 << bit for bit in range(line_bytes.bit_length() - 1, native.ADDRESS_BITS)
         ):
             raise ValueError(
-                f"memory_interleave_bytes {memory_interleave_bytes} must be 0, or a power of two of {line_bytes} or more"
+                f"memory_interleave_bytes {memory_interleave_bytes} must be 0 or a power of two of {line_bytes} or more"
             )
         for name, value in (("forward_clean", forward_clean), ("track_sharing", track_sharing)):
             if not isinstance(value, bool):
@@ -279,7 +279,7 @@ class CacheHierarchy:
         return shared_lines(*found, self.line_bytes, limit)
 
     def set_lines(self, level: str, number: int, *, cpu: int = 0) -> list[HeldLine]:
-        """List what a set holds, of the instance that serves `cpu`: LRU youngest first, FIFO latest first, else by way."""
+        """List what a set of the instance for `cpu` holds: LRU youngest first, FIFO latest first, else by way."""
         depth = self._number(level)
         if not 0 <= index(number) < self._native.nr_sets(depth):
             raise ValueError(f"set {number} of {level} must be 0 to {self._native.nr_sets(depth) - 1}")
@@ -406,14 +406,14 @@ def _configure(level: CacheLevel, line_bytes: int, inclusion: str, *, first: boo
 
 def _groups(nr_cpus: int, core: int, ccx: int | None, socket: int | None) -> dict[str, int]:
     """Count the CPUs that each of `SCOPES` has."""
-    if not isinstance(nr_cpus, int) or isinstance(nr_cpus, bool):
+    if type(nr_cpus) is not int:
         raise TypeError(f"nr_cpus {nr_cpus!r} must be an int")
     if not 1 <= nr_cpus <= native.MAX_CPUS:
         raise ValueError(f"nr_cpus {nr_cpus} must be 1 to {native.MAX_CPUS}")
     sizes, within = {"cpu": 1}, 1
     for name, given in (("core", core), ("ccx", ccx), ("socket", socket)):
         size = -(-nr_cpus // within) * within if given is None else given
-        if not isinstance(size, int) or isinstance(size, bool):
+        if type(size) is not int:
             raise TypeError(f"cpus_per_{name} {size!r} must be an int")
         if not 1 <= size <= native.MAX_CPUS * native.MAX_CPUS or size % within:
             raise ValueError(f"cpus_per_{name} {size} must be a whole multiple of {within}")
@@ -429,7 +429,9 @@ def _sharers(levels: Sequence[CacheLevel], groups: dict[str, int]) -> list[int]:
         above = sharers[-1] if sharers else 1
         wanted = groups[level.shared_by or ("core" if number < 2 else "ccx")]
         if level.shared_by and wanted < above:
-            raise ValueError(f"cache {level.name}: shared by a {level.shared_by}, {wanted} CPUs; the level above by {above}")
+            raise ValueError(
+                f"cache {level.name}: shared by a {level.shared_by}, {wanted} CPUs; the level above by {above}"
+            )
         sharers.append(max(above, wanted))
     return sharers
 

@@ -7,10 +7,10 @@ import gzip
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,22 +19,50 @@ from numpy.typing import NDArray
 
 from folio_perf.cache import ADDRESS_END, CacheHierarchy, CacheLevel
 
-__all__ = ["FORMATS", "load_hierarchy", "read_addresses"]
+__all__ = ["FORMATS", "Accesses", "load_hierarchy", "read_addresses"]
 
 PIECE = 1 << 16
 """Accesses handed out at once, but for the lines that one straddles."""
 MAX_ACCESS_BYTES = 1 << 20
 
-Piece = tuple[NDArray[np.uint64], NDArray[np.bool_]]
+
+class Accesses(NamedTuple):
+    """A piece of a trace: uint64, bool and, where the trace names CPUs, uint8 arrays, each of shape (nr,)."""
+
+    addresses: NDArray[np.uint64]
+    write: NDArray[np.bool_]
+    cpu: NDArray[np.uint8] | None = None
+
+
 _Access = tuple[int, int, str]
 """Address, bytes, and what is done: "r", "w", or both in order."""
 
 
-def load_hierarchy(path: str | os.PathLike[str]) -> CacheHierarchy:
+HIERARCHY_KEYS = frozenset(
+    {
+        "line_bytes",
+        "inclusion",
+        "nr_cpus",
+        "cpus_per_core",
+        "cpus_per_ccx",
+        "cpus_per_socket",
+        "memory_interleave_bytes",
+        "forward_clean",
+    }
+)
+
+
+def load_hierarchy(path: str | os.PathLike[str], *, track_sharing: bool = False) -> CacheHierarchy:
     """Build the hierarchy that a TOML file describes.
 
-    The file has one ``[[level]]`` per level with the fields of `CacheLevel`, and may have ``line_bytes`` and
-    ``inclusion``.
+    The file has one ``[[level]]`` per level with the fields of `CacheLevel`, and may have any other argument of
+    `CacheHierarchy` but ``nr_threads``.
+
+    Parameters
+    ----------
+    path : str or path
+    track_sharing : bool
+        As `CacheHierarchy` has it.
 
     Raises
     ------
@@ -45,13 +73,13 @@ def load_hierarchy(path: str | os.PathLike[str]) -> CacheHierarchy:
     """
     try:
         table = tomllib.loads(Path(path).read_bytes().decode())
-        extra = sorted(set(table) - {"line_bytes", "inclusion", "level"})
+        extra = sorted(set(table) - HIERARCHY_KEYS - {"level"})
         if extra:
             raise ValueError(f"the file has {', '.join(map(repr, extra))}, which means nothing here")
         levels = table.pop("level", [])
         if not isinstance(levels, list) or not levels:
             raise ValueError("there must be one [[level]] or more")
-        return CacheHierarchy([_level(level) for level in levels], **table)
+        return CacheHierarchy([_level(level) for level in levels], track_sharing=track_sharing, **table)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
 
@@ -109,22 +137,30 @@ _LINES: dict[str, Callable[[str], _Access | None]] = {"din": _din, "lackey": _la
 FORMATS = (*_LINES, "parquet")
 
 
-def read_addresses(path: str | os.PathLike[str], form: str, line_bytes: int = 64) -> Iterator[Piece]:
+def read_addresses(
+    path: str | os.PathLike[str],
+    form: str,
+    line_bytes: int = 64,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Accesses]:
     """Read the data accesses of a trace, piece by piece.
 
     Parameters
     ----------
     path : str or path
-        Text may be compressed with gzip. Parquet has a column ``address`` (uint64) and may have ``write`` (bool).
+        Text may be compressed with gzip. Parquet has a column ``address`` (uint64) and may have ``write`` (bool) and
+        ``cpu`` (uint8).
     form : str
         One of `FORMATS`. Instruction fetches are left out.
     line_bytes : int
         An access that straddles lines of this size is one access to each.
+    progress : callable, optional
+        Told, after each piece, how much has been read and of how much: bytes of a text, rows of Parquet.
 
     Yields
     ------
-    addresses : uint64, shape (nr,)
-    write : bool, shape (nr,)
+    Accesses
 
     Raises
     ------
@@ -136,24 +172,25 @@ def read_addresses(path: str | os.PathLike[str], form: str, line_bytes: int = 64
     if form not in FORMATS:
         raise ValueError(f"format {form!r} must be one of {', '.join(FORMATS)}")
     if form == "parquet":
-        yield from _parquet(os.fspath(path))
+        yield from _parquet(os.fspath(path), progress)
     else:
-        yield from _text(os.fspath(path), _LINES[form], line_bytes)
+        yield from _text(os.fspath(path), _LINES[form], line_bytes, progress)
 
 
-def _parquet(path: str) -> Iterator[Piece]:
+def _parquet(path: str, progress: Callable[[int, int], None] | None) -> Iterator[Accesses]:
     try:
         file = pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path}: not a Parquet file: {error}") from error
     with file:
-        for name, kind in (("address", pa.uint64()), ("write", pa.bool_())):
+        for name, kind in (("address", pa.uint64()), ("write", pa.bool_()), ("cpu", pa.uint8())):
             if name in file.schema_arrow.names:
                 if file.schema_arrow.field(name).type != kind:
                     raise ValueError(f"{path}: column {name!r} is {file.schema_arrow.field(name).type}, must be {kind}")
             elif name == "address":
                 raise ValueError(f"{path}: there is no column 'address'")
-        names = [name for name in ("address", "write") if name in file.schema_arrow.names]
+        names = [name for name in ("address", "write", "cpu") if name in file.schema_arrow.names]
+        done = 0
         for batch in file.iter_batches(batch_size=PIECE, columns=names):
             if any(column.null_count for column in batch.columns):
                 raise ValueError(f"{path}: a column has nulls")
@@ -161,15 +198,26 @@ def _parquet(path: str) -> Iterator[Piece]:
             write = (
                 np.array(batch.column("write"), dtype=np.bool_) if "write" in names else np.zeros(len(batch), np.bool_)
             )
-            yield addresses, write
+            cpu = np.array(batch.column("cpu"), dtype=np.uint8) if "cpu" in names else None
+            yield Accesses(addresses, write, cpu)
+            done += len(batch)
+            if progress:
+                progress(done, file.metadata.num_rows)
 
 
-def _text(path: str, parse: Callable[[str], _Access | None], line_bytes: int) -> Iterator[Piece]:
-    with Path(path).open("rb") as probe:
-        packed = probe.read(2) == b"\x1f\x8b"
+def _text(
+    path: str,
+    parse: Callable[[str], _Access | None],
+    line_bytes: int,
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Accesses]:
     addresses: list[int] = []
     writes: list[bool] = []
-    with gzip.open(path, "rb") if packed else Path(path).open("rb") as stream:
+    with Path(path).open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        nr_bytes = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        stream: Iterable[bytes] = gzip.GzipFile(fileobj=file) if packed else file
         for number, line in enumerate(stream, 1):
             try:
                 text = line.decode("ascii").rstrip()
@@ -188,7 +236,9 @@ def _text(path: str, parse: Callable[[str], _Access | None], line_bytes: int) ->
                 addresses += touched
                 writes += [action == "w"] * len(touched)
             if len(addresses) >= PIECE:
-                yield np.array(addresses, dtype=np.uint64), np.array(writes, dtype=np.bool_)
+                yield Accesses(np.array(addresses, dtype=np.uint64), np.array(writes, dtype=np.bool_))
                 addresses, writes = [], []
+                if progress:
+                    progress(file.tell(), nr_bytes)
     if addresses:
-        yield np.array(addresses, dtype=np.uint64), np.array(writes, dtype=np.bool_)
+        yield Accesses(np.array(addresses, dtype=np.uint64), np.array(writes, dtype=np.bool_))

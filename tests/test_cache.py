@@ -338,7 +338,11 @@ def read_only() -> NDArray[np.uint64]:
         ({"addresses": GOOD, "write": np.ones(2, dtype=np.bool_)}, ValueError, "2 elements for 3 addresses"),
         ({"addresses": GOOD, "write": np.ones(3)}, TypeError, "must be of bool or uint8"),
         ({"addresses": GOOD, "klass": np.full(3, 300)}, TypeError, "must be of uint8"),
-        ({"addresses": GOOD, "cpu": np.array([0, 0, 1], dtype=np.uint8)}, ValueError, r"cpu\[2\] is 1; there are 1 CPUs"),
+        (
+            {"addresses": GOOD, "cpu": np.array([0, 0, 1], dtype=np.uint8)},
+            ValueError,
+            r"cpu\[2\] is 1; there are 1 CPUs",
+        ),
         ({"addresses": GOOD, "cpu": np.zeros(3)}, TypeError, "must be of uint8"),
     ],
 )

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from test_cli import is_mail, run, run_json
 
 from folio_perf import cache_files
 from folio_perf.cache_files import load_hierarchy, read_addresses
@@ -46,8 +47,8 @@ WRITES = [False, True, False, False, True]
 def read(path: Path, form: str) -> tuple[list[int], list[bool]]:
     pieces = list(read_addresses(path, form))
     return (
-        [int(each) for addresses, _ in pieces for each in addresses],
-        [bool(each) for _, write in pieces for each in write],
+        [int(each) for piece in pieces for each in piece.addresses],
+        [bool(each) for piece in pieces for each in piece.write],
     )
 
 
@@ -182,8 +183,47 @@ def test_cachegrind_counts_as_many_misses(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text('[[level]]\nname = "D1"\nsize_bytes = 32768\nnr_ways = 8\n')
     caches = load_hierarchy(config)
-    for addresses, write in read_addresses(trace, "lackey"):
+    for addresses, write, _ in read_addresses(trace, "lackey"):
         caches.access(addresses, write)
     ours = caches.stats().to_dict()["D1"]["misses"]
     assert ours > 100_000
     assert ours == pytest.approx(counts["D1mr"] + counts["D1mw"], rel=0.005)
+
+
+COHERENT = """
+nr_cpus = 4
+cpus_per_ccx = 2
+[[level]]
+name = "L1"
+size_bytes = 256
+nr_ways = 2
+"""
+
+
+def test_a_trace_of_several_cpus(tmp_path: Path) -> None:
+    """Two CPUs of different CCXs count in one line, each its own word."""
+    config, trace = tmp_path / "caches.toml", tmp_path / "trace.parquet"
+    config.write_text(COHERENT)
+    columns = {
+        "address": pa.array([0x1000, 0x1008] * 50, pa.uint64()),
+        "write": pa.array([True] * 100),
+        "cpu": pa.array([0, 2] * 50, pa.uint8()),
+    }
+    pq.write_table(pa.table(columns), trace)
+    seen: list[tuple[int, int]] = []
+    (piece,) = read_addresses(trace, "parquet", progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(100, 100)]
+    assert piece.cpu is not None and piece.cpu.tolist() == [0, 2] * 50
+    value = run_json("cache", str(trace), "--config", str(config), "--sharing")
+    assert value["transfers"]["read_modified"] == {"smt": 0, "ccx": 0, "socket": 99, "remote": 0}
+    assert [(each["address"], each["taken_writing"], each["false_writing"]) for each in value["sharing"]] == [
+        (0x1000, 99, 99)
+    ]
+    text = run("cache", str(trace), "--config", str(config), "--sharing")
+    assert is_mail(text)
+    assert "0x1000" in text and "+8 CPU 2" in text
+    columns["cpu"] = pa.array([0, 7] * 50, pa.uint8())
+    pq.write_table(pa.table(columns), trace)
+    run("cache", str(trace), "--config", str(config), status=2)
+    with pytest.raises(ValueError, match=r"cpu\[1\] is 7; there are 4 CPUs"):
+        load_hierarchy(config).access(*next(read_addresses(trace, "parquet")))

@@ -158,7 +158,6 @@ def test_plain_caches_equal_the_twin(data: st.DataObject, configs: list[LevelCon
 def test_sharing_equals_the_twin(data: st.DataObject, configs: list[LevelConfig], cpus: Cpus, seed: int) -> None:
     shared_by = data.draw(scopes(len(configs)))
     caches, twin = both(configs, cpus, shared_by, seed, 300, data.draw(st.sampled_from([4, 12])), track_sharing=True)
-    address, write, cpu, _ = random_accesses(seed, 300, 12, cpus.nr)
     names = ("taken_reading", "false_reading", "taken_writing", "false_writing")
     found = caches.sharing(limit=1000)
     assert {(each.address // LINE, name): nr for each in found for name in names if (nr := getattr(each, name))} == {
@@ -186,9 +185,7 @@ def access(caches: CacheHierarchy, *steps: tuple[int, str, int]) -> dict[str, di
     """Run (CPU, "r" or "w", address) and tell the transfers that were made."""
     before = caches.stats()
     for cpu, what, address in steps:
-        caches.access(
-            np.array([address], dtype=np.uint64), np.array([what == "w"]), np.array([cpu], dtype=np.uint8)
-        )
+        caches.access(np.array([address], dtype=np.uint64), np.array([what == "w"]), np.array([cpu], dtype=np.uint8))
     made = (caches.stats() - before).transfers_to_dict()
     return {kind: nonzero for kind, row in made.items() if (nonzero := {tier: nr for tier, nr in row.items() if nr})}
 
@@ -314,7 +311,7 @@ def test_both_engines_agree_at_full_size() -> None:
         ({"nr_cpus": 257}, "nr_cpus 257 must be 1 to 256"),
         ({"nr_cpus": 4, "cpus_per_core": 2, "cpus_per_ccx": 3}, "cpus_per_ccx 3 must be a whole multiple of 2"),
         ({"nr_cpus": 4, "cpus_per_core": 0}, "cpus_per_core 0 must be"),
-        ({"nr_cpus": 4, "memory_interleave_bytes": 48}, "memory_interleave_bytes 48 must be 0, or a power of two"),
+        ({"nr_cpus": 4, "memory_interleave_bytes": 48}, "memory_interleave_bytes 48 must be 0 or a power of two"),
         ({"nr_cpus": 2, "nr_threads": 2}, "2 threads: the caches of 2 CPUs are served by one"),
     ],
 )

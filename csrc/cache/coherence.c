@@ -33,7 +33,8 @@ static enum fperf_tier tier_to(const struct fperf_hierarchy *h, uint32_t place)
 }
 
 /* The instance of level `at` that belongs to a place. */
-static struct fperf_level *instance_in(const struct fperf_hierarchy *h, const struct fperf_place *place, unsigned int at)
+static struct fperf_level *instance_in(const struct fperf_hierarchy *h, const struct fperf_place *place,
+				       unsigned int at)
 {
 	return fperf_instance(h, at, place->first_cpu / h->config.level[at].nr_sharers);
 }
@@ -73,7 +74,8 @@ static void find_foreign(const struct fperf_hierarchy *h, uint64_t line, struct 
 	ret->nr = 0;
 	ret->dirty = NOWHERE;
 	for (uint32_t word = 0; word < c->nr_words; word++)
-		for (uint64_t bits = fperf_coherence_candidates(c, FPERF_FILTER_HELD, line, word); bits; bits &= bits - 1) {
+		for (uint64_t bits = fperf_coherence_candidates(c, FPERF_FILTER_HELD, line, word); bits;
+		     bits &= bits - 1) {
 			const uint32_t place = word * 64 + (uint32_t)__builtin_ctzll(bits);
 			const uint64_t held = held_in(h, &c->place[place], line);
 
@@ -185,9 +187,9 @@ void fperf_coherence_acquire(struct fperf_hierarchy *h, uint64_t line, bool writ
 	find_tiers(h, &holders, &nearest, &farthest);
 	mine = find_own(h, line, first_holds);
 	/* A copy of one's own is stale if one of the CPUs that share it has modified the line since. */
-	stale = mine == NOWHERE || (holders.dirty != NOWHERE &&
-				    c->place[holders.dirty].first_cpu >= c->place[mine].first_cpu &&
-				    c->place[holders.dirty].first_cpu < c->place[mine].end_cpu);
+	stale = mine == NOWHERE ||
+		(holders.dirty != NOWHERE && c->place[holders.dirty].first_cpu >= c->place[mine].first_cpu &&
+		 c->place[holders.dirty].first_cpu < c->place[mine].end_cpu);
 	allocates = !write || first->config.write_allocate;
 	if (write && mine == c->own[0]) {
 		h->transfers->nr[FPERF_TRANSFER_UPGRADE][farthest]++;

@@ -51,7 +51,7 @@ struct fperf_coherence {
 	 * they are few, in slot_bits bits, a power of two, of one word that 1 << word_shift slots share.
 	 */
 	uint32_t nr_words, slot_bits, word_shift;
-	uint32_t stride;		   /* words of a slot, or of slots that share one */
+	uint32_t stride;     /* words of a slot, or of slots that share one */
 	uint32_t dirty_words, dirty_shift; /* from a slot's first bit to the filter of dirty lines */
 	uint32_t nr_sockets;
 	uint32_t cpu; /* whose path h->path is */

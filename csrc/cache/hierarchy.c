@@ -278,7 +278,8 @@ int fperf_hierarchy_access(struct fperf_hierarchy *h, const uint64_t *address, c
 	return 0;
 }
 
-int fperf_hierarchy_run(struct fperf_hierarchy *h, uint64_t address, uint64_t nr, bool write, uint8_t cpu, uint8_t klass)
+int fperf_hierarchy_run(struct fperf_hierarchy *h, uint64_t address, uint64_t nr, bool write, uint8_t cpu,
+			uint8_t klass)
 {
 	const unsigned int shift = h->config.line_shift;
 	const uint64_t line = address >> shift;

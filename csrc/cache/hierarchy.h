@@ -41,13 +41,13 @@ struct fperf_level_config {
 	uint64_t size_bytes; /* nr_ways x line x any number of sets */
 	uint32_t nr_ways;
 	uint32_t policy;
-	uint32_t inclusion;	 /* of the first level: NINE */
+	uint32_t inclusion;  /* of the first level: NINE */
 	uint32_t write_through;	 /* 0 or 1 */
 	uint32_t write_allocate; /* 0 or 1 */
-	uint32_t prefetch;	 /* 1: a demand miss also brings the next line */
-	uint32_t victim_lines;	 /* of the victim cache behind the level, LRU; 0 for none */
-	uint32_t nr_sharers;	 /* CPUs of one instance of the level, at least those of the level above */
-	uint64_t seed;		 /* of policy random; of instance k: seed + k */
+	uint32_t prefetch;  /* 1: a demand miss also brings the next line */
+	uint32_t victim_lines; /* of the victim cache behind the level, LRU; 0 for none */
+	uint32_t nr_sharers;  /* CPUs of one instance of the level, at least those of the level above */
+	uint64_t seed;	/* of policy random; of instance k: seed + k */
 };
 
 struct fperf_hierarchy_config {
@@ -57,8 +57,8 @@ struct fperf_hierarchy_config {
 	/* CPUs of a core, a CCX and a socket; each a multiple of the one before. The last of each may have fewer. */
 	uint32_t cpus_per_core, cpus_per_ccx, cpus_per_socket;
 	uint32_t interleave_shift; /* so many bytes are of one socket, the next of the next; 0: all are of the first */
-	uint32_t forward_clean;	   /* 1: a clean line that another cache holds comes from there, 0: from memory */
-	uint32_t track_sharing;	   /* 1: keep who used and took which words (sharing.h), which costs speed */
+	uint32_t forward_clean; /* 1: a clean line that another cache holds comes from there, 0: from memory */
+	uint32_t track_sharing; /* 1: keep who used and took which words (sharing.h), which costs speed */
 	uint32_t pad;
 	struct fperf_level_config level[FPERF_HIERARCHY_MAX_LEVELS];
 };
@@ -67,9 +67,9 @@ struct fperf_hierarchy_config {
 struct fperf_level_counters {
 	uint64_t fetches, hits, misses;
 	uint64_t writebacks_in, writebacks_out; /* dirty lines, and stores that a level sends on */
-	uint64_t victim_hits;			/* misses that the victim cache served */
-	uint64_t victims_in;			/* clean lines an exclusive level took from above */
-	uint64_t back_invalidations;		/* lines lost because an inclusive level below lost them */
+	uint64_t victim_hits; /* misses that the victim cache served */
+	uint64_t victims_in; /* clean lines an exclusive level took from above */
+	uint64_t back_invalidations; /* lines lost because an inclusive level below lost them */
 	uint64_t prefetches, prefetches_useful, prefetches_useless;
 };
 
@@ -83,10 +83,10 @@ enum fperf_tier {
 };
 
 enum fperf_transfer {
-	FPERF_TRANSFER_READ_SHARED,   /* a clean line came from another CPU's cache, not from memory */
+	FPERF_TRANSFER_READ_SHARED, /* a clean line came from another CPU's cache, not from memory */
 	FPERF_TRANSFER_READ_MODIFIED, /* a line came that another CPU had modified */
-	FPERF_TRANSFER_UPGRADE,	      /* a store to a line held already; the tier is that of the farthest other holder */
-	FPERF_TRANSFER_INVALIDATION,  /* a store took the line from a place (coherence.h) that held it */
+	FPERF_TRANSFER_UPGRADE, /* a store to a line held already; the tier is that of the farthest other holder */
+	FPERF_TRANSFER_INVALIDATION, /* a store took the line from a place (coherence.h) that held it */
 	FPERF_NR_TRANSFERS
 };
 
@@ -105,8 +105,7 @@ struct fperf_held_line {
 struct fperf_hierarchy;
 struct fperf_sharing;
 
-int fperf_hierarchy_create(const struct fperf_hierarchy_config *config,
-			   struct fperf_hierarchy **ret) FPERF_MUST_CHECK;
+int fperf_hierarchy_create(const struct fperf_hierarchy_config *config, struct fperf_hierarchy **ret) FPERF_MUST_CHECK;
 void fperf_hierarchy_destroy(struct fperf_hierarchy *h);
 
 /*

@@ -23,7 +23,8 @@ struct fperf_hierarchy_state {
 	uint64_t in_bulk;
 	uint64_t base_known;
 	uint64_t base; /* line that bulk calls 0 */
-	uint64_t often_youngest; /* of bulk: which form of the first level the next block takes; no result depends on it */
+	uint64_t
+		often_youngest; /* of bulk: which form of the first level the next block takes; no result depends on it */
 	struct fperf_level_counters count[FPERF_HIERARCHY_NR_CLASSES][FPERF_HIERARCHY_MAX_LEVELS + 1];
 	struct fperf_transfer_counters transfers[FPERF_HIERARCHY_NR_CLASSES];
 };
@@ -32,17 +33,17 @@ struct fperf_coherence;
 
 struct fperf_hierarchy {
 	struct fperf_hierarchy_config config;
-	struct fperf_level level[FPERF_HIERARCHY_MAX_LEVELS];	    /* the first instance of each */
-	struct fperf_level *further[FPERF_HIERARCHY_MAX_LEVELS];    /* the other instances */
-	struct fperf_level *path[FPERF_HIERARCHY_MAX_LEVELS + 1];   /* those that serve the current CPU, then NULL */
-	struct fperf_coherence *coherence;			    /* NULL with one CPU */
+	struct fperf_level level[FPERF_HIERARCHY_MAX_LEVELS]; /* the first instance of each */
+	struct fperf_level *further[FPERF_HIERARCHY_MAX_LEVELS]; /* the other instances */
+	struct fperf_level *path[FPERF_HIERARCHY_MAX_LEVELS + 1]; /* those that serve the current CPU, then NULL */
+	struct fperf_coherence *coherence; /* NULL with one CPU */
 	struct fperf_sharing *sharing; /* NULL unless tracked */
-	uint32_t word;		       /* of the line that is accessed; only with sharing */
+	uint32_t word; /* of the line that is accessed; only with sharing */
 	enum fperf_simd simd;
 	uint32_t nr_threads;
 	size_t state_bytes;
 	struct fperf_hierarchy_state *state; /* followed by all sets */
-	struct fperf_level_counters *count;  /* row of the class that is being served */
+	struct fperf_level_counters *count; /* row of the class that is being served */
 	struct fperf_transfer_counters *transfers;
 };
 

@@ -32,7 +32,7 @@ struct fperf_lru_set {
 };
 
 struct fperf_lru_touch {
-	uint32_t hit;	 /* 1 or 0 */
+	uint32_t hit;  /* 1 or 0 */
 	uint32_t victim; /* the entry that left, with its dirty bit; 0 if none did */
 };
 
@@ -90,10 +90,10 @@ FPERF_TARGET_AVX2 static inline struct fperf_lru_touch fperf_lru_touch_avx2(stru
 	const __m256i wanted = _mm256_set1_epi32((int)(entry & ~FPERF_LRU_DIRTY));
 	const __m256i rotate = _mm256_setr_epi32(7, 0, 1, 2, 3, 4, 5, 6);
 	const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-	const uint32_t in_low =
-		(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(low, clean), wanted)));
-	const uint32_t in_high =
-		(uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(high, clean), wanted)));
+	const uint32_t in_low = (uint32_t)_mm256_movemask_ps(
+		_mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(low, clean), wanted)));
+	const uint32_t in_high = (uint32_t)_mm256_movemask_ps(
+		_mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(high, clean), wanted)));
 	const uint32_t found = in_low | in_high << 8;
 	const uint32_t way = (uint32_t)__builtin_ctz(found | 1u << (nr_ways - 1));
 	const uint32_t hit = found != 0, here = set->way[way];
@@ -106,9 +106,9 @@ FPERF_TARGET_AVX2 static inline struct fperf_lru_touch fperf_lru_touch_avx2(stru
 
 	/* Lanes after `way` stay. */
 	_mm256_store_si256(&halves[0], _mm256_blendv_epi8(low_moved, low, _mm256_cmpgt_epi32(lane, last)));
-	_mm256_store_si256(&halves[1], _mm256_blendv_epi8(high_moved, high,
-							  _mm256_cmpgt_epi32(_mm256_add_epi32(lane, _mm256_set1_epi32(8)),
-									     last)));
+	_mm256_store_si256(&halves[1],
+			   _mm256_blendv_epi8(high_moved, high,
+					      _mm256_cmpgt_epi32(_mm256_add_epi32(lane, _mm256_set1_epi32(8)), last)));
 	return (struct fperf_lru_touch){ .hit = hit, .victim = here & (hit - 1) };
 }
 

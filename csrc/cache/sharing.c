@@ -48,8 +48,8 @@ static uint32_t *use_slot(const struct fperf_sharing *s, uint64_t line, uint32_t
 {
 	uint64_t at = hash(line, cpu) & s->uses.mask;
 
-	while (s->uses.slot[at] && (use_rows(s)[s->uses.slot[at] - 1].line != line ||
-				    use_rows(s)[s->uses.slot[at] - 1].cpu != cpu))
+	while (s->uses.slot[at] &&
+	       (use_rows(s)[s->uses.slot[at] - 1].line != line || use_rows(s)[s->uses.slot[at] - 1].cpu != cpu))
 		at = (at + 1) & s->uses.mask;
 	return &s->uses.slot[at];
 }

@@ -44,7 +44,8 @@ int fperf_sharing_reserve(struct fperf_sharing *s) FPERF_MUST_CHECK;
 void fperf_sharing_use(struct fperf_sharing *s, uint64_t line, uint32_t cpu, uint32_t word, bool write);
 
 /* It takes the line from CPUs [first, end), some of which may never have had it. True if one of them used the word. */
-bool fperf_sharing_take(struct fperf_sharing *s, uint64_t line, uint32_t first, uint32_t end, uint32_t word, bool write);
+bool fperf_sharing_take(struct fperf_sharing *s, uint64_t line, uint32_t first, uint32_t end, uint32_t word,
+			bool write);
 /* All takings of an access are done. */
 void fperf_sharing_taken(struct fperf_sharing *s, uint64_t line, bool write, bool truly);
 

@@ -19,12 +19,7 @@
 #define FPERF_TARGET_AVX512
 #endif
 
-enum fperf_simd {
-	FPERF_SIMD_PORTABLE,
-	FPERF_SIMD_AVX2,
-	FPERF_SIMD_AVX512,
-	FPERF_NR_SIMD
-};
+enum fperf_simd { FPERF_SIMD_PORTABLE, FPERF_SIMD_AVX2, FPERF_SIMD_AVX512, FPERF_NR_SIMD };
 
 /* "portable", "avx2", "avx512". */
 const char *fperf_simd_name(enum fperf_simd simd);

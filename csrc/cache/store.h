@@ -19,7 +19,7 @@ struct fperf_store {
 	uint64_t set_mask; /* nr_sets - 1 if that is a power of two, else 0 */
 	uint32_t nr_ways;
 	uint32_t policy;
-	uint64_t *way;	/* nr_sets x nr_ways */
+	uint64_t *way; /* nr_sets x nr_ways */
 	uint64_t *tree; /* of tree-PLRU, one word per set */
 	uint64_t *rng;
 };

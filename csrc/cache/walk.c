@@ -40,7 +40,8 @@ static uint64_t back_invalidate(struct fperf_hierarchy *h, unsigned int below, u
 	for (unsigned int at = 0; at < below; at++) {
 		const uint32_t width = h->config.level[at].nr_sharers;
 
-		for (uint32_t above = first_cpu; above < first_cpu + nr_sharers && above < h->config.nr_cpus; above += width) {
+		for (uint32_t above = first_cpu; above < first_cpu + nr_sharers && above < h->config.nr_cpus;
+		     above += width) {
 			const uint64_t entry = fperf_walk_lose(h, at, fperf_instance(h, at, above / width), line);
 
 			h->count[at].back_invalidations += entry != 0;
