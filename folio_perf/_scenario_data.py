@@ -100,6 +100,7 @@ ADVICES = (
     "COLD",
     "PAGEOUT",
     "COLLAPSE",
+    "FREE",
     "IGNORED",
 )
 """FPERF_ADVICES: ``what`` of a MADVISE event is an index into this."""

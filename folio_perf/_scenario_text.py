@@ -27,7 +27,6 @@ from folio_perf.geometry import PMD_SIZE, FolioPolicy, Geometry, format_size
 
 _NO_EFFECT_ADVICES = ("WILLNEED",)
 _UNSUPPORTED_ADVICES = {
-    "FREE": "lazyfree is not modelled",
     "MERGEABLE": "KSM is not modelled",
     "UNMERGEABLE": "KSM is not modelled",
     "REMOVE": "hole punching is not modelled",

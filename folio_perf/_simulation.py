@@ -11,7 +11,7 @@ from folio_perf._native import engine
 from folio_perf.geometry import FolioPolicy, Geometry
 from folio_perf.machine import Machine
 from folio_perf.profile import KernelProfile
-from folio_perf.scenario import OBJECT_KINDS, Op, Scenario
+from folio_perf.scenario import ADVICES, OBJECT_KINDS, Op, Scenario
 from folio_perf.schemes import SchemeSpec
 
 __all__ = ["new_simulation"]
@@ -19,6 +19,7 @@ __all__ = ["new_simulation"]
 
 # What these do depends on what pages hold.
 _LOOK_AT_CONTENTS: Final = (Op.SPLIT, Op.DEFERRED_SPLIT)
+_ADVICES_THAT_SPLIT: Final = tuple(ADVICES.index(advice) for advice in ("COLD", "PAGEOUT", "FREE"))
 
 
 def new_simulation(
@@ -82,7 +83,7 @@ def new_simulation(
         "recount_period": int(scheme.period) if scheme.recount == "threshold" else 0,
         "recount_naive": int(scheme.race == "naive"),
         "pins_exact": int(scheme.pins == "exact"),
-        "contents": int(bool(np.isin(scenario.events["op"], _LOOK_AT_CONTENTS).any())),
+        "contents": int(_looks_at_contents(scenario)),
         "walk_order_seed": walk_order_seed,
         "truth": int(truth),
         "strict": int(scenario.strict),
@@ -99,3 +100,10 @@ def new_simulation(
     for each in scenario.objects:
         simulation.add_object(OBJECT_KINDS.index(each.kind), each.nr_pages, order=each.order, warm=each.warm)
     return simulation
+
+
+def _looks_at_contents(scenario: Scenario) -> bool:
+    """Does the scenario split folios, which maps the zero page where a page holds nothing else?"""
+    op, what = scenario.events["op"], scenario.events["what"]
+    advises = (op == Op.MADVISE) & np.isin(what, _ADVICES_THAT_SPLIT)
+    return bool((np.isin(op, _LOOK_AT_CONTENTS) | advises).any())

@@ -39,12 +39,15 @@ FORK_SHARE_MM: Final = int(EventFlag.FORK_SHARE_MM)
 DONTNEED: Final = ADVICES.index("DONTNEED")
 POPULATE_READ: Final = ADVICES.index("POPULATE_READ")
 POPULATE_WRITE: Final = ADVICES.index("POPULATE_WRITE")
+FREE: Final = ADVICES.index("FREE")
 IGNORED: Final = ADVICES.index("IGNORED")
 
 # MADV_* of asm-generic/mman-common.h.
 _ADVICE: Final = {
     4: DONTNEED,
     24: DONTNEED,  # MADV_DONTNEED_LOCKED
+    8: FREE,
+    20: ADVICES.index("COLD"),
     14: ADVICES.index("HUGEPAGE"),
     15: ADVICES.index("NOHUGEPAGE"),
     10: ADVICES.index("DONTFORK"),
@@ -54,9 +57,9 @@ _ADVICE: Final = {
     22: POPULATE_READ,
     23: POPULATE_WRITE,
 }
-# Advice that acts on mappings in ways the model does not have: MADV_FREE lets reclaim drop pages,
-# MADV_REMOVE punches holes, MADV_PAGEOUT reclaims, MADV_COLLAPSE makes THPs.
-_UNMODELLED_ADVICE: Final = {8: "madv_free", 9: "madv_remove", 21: "madv_pageout", 25: "madv_collapse"}
+# Advice whose outcome a trace does not tell: MADV_PAGEOUT reclaims what it can, MADV_COLLAPSE makes THPs of what it may;
+# and one that is not modelled: MADV_REMOVE punches holes.
+_UNMODELLED_ADVICE: Final = {9: "madv_remove", 21: "madv_pageout", 25: "madv_collapse"}
 
 # Linux flags in the rows.
 LINUX_MAP_SHARED_TYPES: Final = (0x01, 0x03)
@@ -402,7 +405,7 @@ class Converter:
         advice = _ADVICE.get(linux_advice, IGNORED)
         if linux_advice in _UNMODELLED_ADVICE:
             self.assumed[f"{_UNMODELLED_ADVICE[linux_advice]}_ignored"] += 1
-        vpn, nr = self._inner(address, length) if advice == DONTNEED else self._outer(address, length)
+        vpn, nr = self._inner(address, length) if advice in (DONTNEED, FREE) else self._outer(address, length)
         if nr:
             self._emit(index, EV_MADVISE, row[1], process, advice, 0, vpn, nr)
         else:

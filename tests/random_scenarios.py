@@ -19,6 +19,8 @@ ADVICES = (
     "NOHUGEPAGE",
     "POPULATE_READ",
     "POPULATE_WRITE",
+    "FREE",
+    "FREE",
 )
 RESHAPING = (
     "splitdbg {place}",

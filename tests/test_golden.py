@@ -32,7 +32,7 @@ SCENARIOS = Path(str(resources.files("folio_perf") / "data" / "scenarios"))
 KERNELS = ("6.1", "6.12", "6.18", "7.3", "7.3-nopm", "host-6.18")
 
 # Operations that are not modelled, by what the scenario that needs them is skipped for.
-NOT_MODELLED = ("FREE", "MERGEABLE")
+NOT_MODELLED = ("MERGEABLE",)
 # Values compared at least, so that a comparison that silently stops comparing is noticed.
 COMPARED = {
     "6.1": 886_000,
@@ -56,14 +56,14 @@ def test_every_exact_field_is_equal(results: tuple[str, list[FieldComparison]]) 
     assert sum(each.compared for each in comparisons) >= COMPARED[kernel]
 
 
-def test_random_scenarios_that_pin_are_equal() -> None:
-    """Three of 300 random ones, kept since pins were once taken after the whole range had been faulted in."""
+def test_random_scenarios_are_equal() -> None:
+    """Four of 450 random ones that once differed: in pins taken too late, and in zero pages that MADV_FREE leaves."""
     random = DATA / "random"
     comparisons = compare_golden(random / "6.18.jsonl.gz", scenarios=random)
-    assert len({each.scenario for each in comparisons}) == 3
-    different = [each for each in comparisons if each.equal != each.compared]
+    assert len({each.scenario for each in comparisons}) == 4
+    different = [each for each in comparisons if each.equal != each.compared or each.skipped]
     assert not different, different[0]
-    assert sum(each.compared for each in comparisons) >= 1_500_000
+    assert sum(each.compared for each in comparisons) >= 1_967_000
 
 
 def test_the_list_of_what_is_skipped_is_known(results: tuple[str, list[FieldComparison]]) -> None:

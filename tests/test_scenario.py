@@ -307,7 +307,6 @@ def test_sysfs_file_that_a_geometry_lacks() -> None:
         *[
             f"madv P0 A 0 1 {advice}"
             for advice in [
-                "FREE",
                 "MERGEABLE",
                 "UNMERGEABLE",
                 "REMOVE",
@@ -842,8 +841,5 @@ def test_our_own_scenarios_hold_under_the_strict_rules(name: str) -> None:
 
 def test_shipped_scenarios_not_modelled() -> None:
     skipped = {name: load_scenario(name, GEOMETRY).unsupported for name in scenario_names()}
-    assert {name for name, entries in skipped.items() if entries} == {
-        "thp_madv_free",
-        "ksm_merge",
-    }
+    assert {name for name, entries in skipped.items() if entries} == {"ksm_merge"}
     assert skipped["ksm_merge"][0].text == "madv P0 A 0 16 MERGEABLE"

@@ -22,7 +22,7 @@
 #define fperf_split_huge_page FPERF_FN(fperf_split_huge_page)
 #define fperf_deferred_split FPERF_FN(fperf_deferred_split)
 #define fperf_collapse FPERF_FN(fperf_collapse)
-#define fperf_cold_or_pageout FPERF_FN(fperf_cold_or_pageout)
+#define fperf_advise_reclaim FPERF_FN(fperf_advise_reclaim)
 #define fperf_migrate_folio FPERF_FN(fperf_migrate_folio)
 
 /* A consumer that looks at one folio. */
@@ -70,8 +70,8 @@ int fperf_collapse(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start,
 		   bool khugepaged) FPERF_MUST_CHECK;
 
 /* pageout.c: MADV_COLD and MADV_PAGEOUT. Asks whether others map the folio, in the terms of the version. */
-int fperf_cold_or_pageout(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end,
-			  bool pageout) FPERF_MUST_CHECK;
+int fperf_advise_reclaim(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end,
+			 enum fperf_advice kind) FPERF_MUST_CHECK;
 
 /* smaps.c: asks page_mapcount per page. rows may be NULL; *nr rows there are. */
 int fperf_smaps(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_vma_row *rows, size_t cap,

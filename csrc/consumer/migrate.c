@@ -14,6 +14,8 @@ static int move_identity(struct fperf_sim *sim, uint64_t folio, uint64_t copy)
 	const uint64_t nr = 1ull << fperf_folio_order(sim, folio);
 
 	to->index = from->index;
+	to->lazyfree = from->lazyfree;
+	to->dirty = from->dirty;
 	fperf_content_copy(sim, copy, folio, nr);
 	if (from->anon) {
 		fperf_folio_set_anon_vma(sim, copy, from->anon_vma);

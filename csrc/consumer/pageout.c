@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * MADV_COLD and MADV_PAGEOUT: pages of this mm alone are aged, or reclaimed at once; what others map too is left alone, so
- * a wrong "shared" makes the advice a no-op. A folio the range holds in part is split first. schemes.md 6.
+ * MADV_COLD, MADV_PAGEOUT and MADV_FREE: pages of this mm alone are aged, reclaimed at once, or given to reclaim to discard;
+ * what others map too is left alone, so a wrong "shared" makes the advice a no-op. A folio the range holds in part is
+ * split first. schemes.md 6.
  */
 #include "consumer/consumer.h"
 
 struct advice {
 	struct fperf_sim *sim;
 	struct fperf_vma *vma;
-	bool pageout;
+	enum fperf_advice kind;
 };
 
 static struct fperf_query query_of(const struct advice *a, uint64_t pfn)
@@ -49,11 +50,13 @@ static int reclaim(const struct advice *a, uint64_t folio, bool pmd)
 	const uint32_t order = fperf_folio_order(sim, folio);
 	const uint64_t past = folio + (1ull << order);
 	const bool anon = sim->folios[folio].anon;
+	const bool lazyfree = sim->folios[folio].lazyfree;
 	int ret;
 
-	if (anon && !sim->swap_on)
+	if (anon && !lazyfree && !sim->swap_on)
 		return 0;
-	if (!anon || !order || pmd || (sim->prof.version >= FPERF_KERNEL(6, 10) && !sim->folios[folio].deferred))
+	if (!anon || lazyfree || !order || pmd ||
+	    (sim->prof.version >= FPERF_KERNEL(6, 10) && !sim->folios[folio].deferred))
 		return fperf_try_to_unmap(sim, folio);
 	ret = fperf_split_huge_page(sim, folio, 0);
 	if (ret)
@@ -66,6 +69,22 @@ static int reclaim(const struct advice *a, uint64_t folio, bool pmd)
 			return ret;
 	}
 	return 0;
+}
+
+/* What FREE does to a folio and its entries. What was swapped in and still has a slot that others refer to stays. */
+static void free_lazily(const struct advice *a, uint64_t folio, uint64_t *entry, uint32_t nr)
+{
+	struct fperf_sim *const sim = a->sim;
+	uint64_t any = 0;
+
+	for (uint32_t i = 0; i < nr; i++) {
+		any |= entry[i];
+		entry[i] &= ~(uint64_t)(FPERF_PTE_YOUNG | FPERF_PTE_DIRTY);
+	}
+	if (any & (FPERF_PTE_YOUNG | FPERF_PTE_DIRTY))
+		fperf_charge_ptes(sim, FPERF_STORE, entry, nr);
+	sim->folios[folio].dirty = false;
+	sim->folios[folio].lazyfree = true;
 }
 
 static int advise_pmd(const struct advice *a, uint64_t *pmd, bool whole)
@@ -83,9 +102,13 @@ static int advise_pmd(const struct advice *a, uint64_t *pmd, bool whole)
 		ret = fperf_split_huge_page(sim, query.folio, 0);
 		return ret < 0 ? ret : 0;
 	}
+	if (a->kind == FPERF_ADVICE_FREE) {
+		free_lazily(a, query.folio, pmd, 1);
+		return 0;
+	}
 	*pmd &= ~(uint64_t)FPERF_PTE_YOUNG;
 	fperf_charge_pmd(sim, FPERF_STORE, pmd);
-	return a->pageout ? reclaim(a, query.folio, true) : 0;
+	return a->kind == FPERF_ADVICE_PAGEOUT ? reclaim(a, query.folio, true) : 0;
 }
 
 /* One entry, or the batch of a large folio; *nr entries are done with. */
@@ -96,6 +119,14 @@ static int advise_batch(const struct advice *a, uint64_t *pte, uint32_t left, ui
 	uint32_t batch;
 
 	*nr = 1;
+	if (a->kind == FPERF_ADVICE_FREE && *pte & FPERF_PTE_SWAP) {
+		const uint64_t slot = fperf_pte_pfn(*pte);
+
+		*pte = 0;
+		fperf_charge_ptes(sim, FPERF_STORE, pte, 1);
+		fperf_swap_put(sim, slot);
+		return 0;
+	}
 	if ((*pte & FPERF_PTE_STATE) != FPERF_PTE_PRESENT)
 		return 0;
 	query = query_of(a, fperf_pte_pfn(*pte));
@@ -112,17 +143,26 @@ static int advise_batch(const struct advice *a, uint64_t *pte, uint32_t left, ui
 		return ret < 0 ? ret : 0;
 	}
 	*nr = batch;
+	/* Before others can have it dirty, FREE does not ask who they are. */
+	if (a->kind == FPERF_ADVICE_FREE) {
+		if (fperf_swap_cached(sim, query.folio) ||
+		    (sim->folios[query.folio].dirty && others_map(a, &query, batch, false)))
+			return 0;
+		free_lazily(a, query.folio, pte, batch);
+		return 0;
+	}
 	if (others_map(a, &query, batch, false))
 		return 0;
 	for (uint32_t i = 0; i < batch; i++)
 		pte[i] &= ~(uint64_t)FPERF_PTE_YOUNG;
 	fperf_charge_ptes(sim, FPERF_STORE, pte, batch);
-	return a->pageout ? reclaim(a, query.folio, false) : 0;
+	return a->kind == FPERF_ADVICE_PAGEOUT ? reclaim(a, query.folio, false) : 0;
 }
 
-int fperf_cold_or_pageout(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end, bool pageout)
+int fperf_advise_reclaim(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end,
+			 enum fperf_advice kind)
 {
-	const struct advice a = { .sim = sim, .vma = vma, .pageout = pageout };
+	const struct advice a = { .sim = sim, .vma = vma, .kind = kind };
 
 	for (uint64_t stop; start < end; start = stop) {
 		uint64_t *const pmd = fperf_pmd_walk(sim, vma->mm, start);

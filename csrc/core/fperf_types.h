@@ -206,6 +206,7 @@ enum fperf_backend {
 	X(COLD,		COLD)					\
 	X(PAGEOUT,	PAGEOUT)				\
 	X(COLLAPSE,	COLLAPSE)				\
+	X(FREE,		FREE)					\
 	X(IGNORED,	IGNORED)	/* WILLNEED ...: no effect on mappings or VMAs */
 
 enum fperf_advice {

@@ -66,6 +66,8 @@ static int check_vma(const struct fperf_sim *sim, const struct fperf_vma *vma, u
 	case FPERF_ADVICE_COLD:
 	case FPERF_ADVICE_PAGEOUT:
 		return vma->flags & FPERF_VM_LOCKED ? FPERF_ERR(ADVICE) : 0;
+	case FPERF_ADVICE_FREE:
+		return vma->flags & FPERF_VM_LOCKED || vma->object ? FPERF_ERR(ADVICE) : 0;
 	case FPERF_ADVICE_COLLAPSE:
 		return fperf_may_collapse(sim, vma) ? 0 : FPERF_ERR(ADVICE);
 	case FPERF_ADVICE_WIPEONFORK:
@@ -103,8 +105,8 @@ static int advise_vma(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t sta
 			fperf_reclaim_tables(sim, vma->mm, start, end);
 		return ret;
 	}
-	if (advice == FPERF_ADVICE_COLD || advice == FPERF_ADVICE_PAGEOUT)
-		return fperf_cold_or_pageout(sim, vma, start, end, advice == FPERF_ADVICE_PAGEOUT);
+	if (advice == FPERF_ADVICE_COLD || advice == FPERF_ADVICE_PAGEOUT || advice == FPERF_ADVICE_FREE)
+		return fperf_advise_reclaim(sim, vma, start, end, advice);
 	if (advice == FPERF_ADVICE_COLLAPSE)
 		return fperf_collapse(sim, vma, start, end, false);
 	return 0;

@@ -257,7 +257,9 @@ static void piece_of(struct fperf_sim *sim, const struct fperf_folio *was, uint6
 	const uint64_t pfn = folio + first;
 
 	memset(&sim->page_order[pfn], (int)order, 1ull << order);
-	sim->folios[pfn] = (struct fperf_folio){ .live = true, .index = was->index + first };
+	sim->folios[pfn] = (struct fperf_folio){
+		.live = true, .index = was->index + first, .lazyfree = was->lazyfree, .dirty = was->dirty
+	};
 	if (was->anon)
 		fperf_folio_set_anon_vma(sim, pfn, was->anon_vma);
 	else

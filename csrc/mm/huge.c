@@ -32,6 +32,7 @@ int fperf_split_pmd(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, 
 		struct fperf_run run = fperf_run_at(sim, vma, pfn, sim->entries, base, sim->prof.batch_pmd_split, true);
 		const bool exclusive = fperf_exclusive_test(sim, pfn);
 
+		sim->folios[pfn].dirty |= (entry & FPERF_PTE_DIRTY) != 0;
 		fperf_rmap_split_pmd(sim, &run);
 		if (exclusive)
 			fperf_exclusive_set(sim, pfn, sim->entries);
@@ -57,6 +58,7 @@ int fperf_freeze_pmd(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 		return FPERF_ERR(TABLE_SPACE);
 	ptes = fperf_table(&sim->mem, table);
 	fperf_ptl_lock(sim, fperf_table_of(sim, pmd));
+	sim->folios[pfn].dirty |= (entry & FPERF_PTE_DIRTY) != 0;
 	if (fperf_exclusive_clear(sim, pfn, 1))
 		flags |= FPERF_PTE_SWAP_EXCLUSIVE;
 	for (uint32_t i = 0; i < sim->entries; i++)

@@ -18,6 +18,7 @@ static void pmd_to_entry(struct fperf_sim *sim, struct fperf_vma *vma, const str
 	const uint64_t entry = *hit->entry, pfn = fperf_pte_pfn(entry);
 	const struct fperf_run run = fperf_run_at(sim, vma, pfn, hit->nr, hit->vpn, true, true);
 
+	sim->folios[pfn].dirty |= (entry & FPERF_PTE_DIRTY) != 0;
 	fperf_ptl_lock(sim, table);
 	*hit->entry = fperf_pte(pfn, entry_flags(sim, entry, pfn, run.flags & FPERF_RUN_ANON));
 	fperf_charge_pmd(sim, FPERF_STORE, hit->entry);
@@ -32,9 +33,11 @@ static void ptes_to_entries(struct fperf_sim *sim, struct fperf_vma *vma, const 
 	const struct fperf_run run = fperf_run_at(sim, vma, pfn, hit->nr, hit->vpn, false, false);
 
 	fperf_ptl_lock(sim, table);
-	for (uint32_t i = 0; i < hit->nr; i++)
+	for (uint32_t i = 0; i < hit->nr; i++) {
+		sim->folios[run.folio].dirty |= (hit->entry[i] & FPERF_PTE_DIRTY) != 0;
 		hit->entry[i] =
 			fperf_pte(pfn + i, entry_flags(sim, hit->entry[i], pfn + i, run.flags & FPERF_RUN_ANON));
+	}
 	fperf_charge_ptes(sim, FPERF_STORE, hit->entry, hit->nr);
 	fperf_rmap_unmap(sim, &run);
 	fperf_ptl_unlock(sim, table);

@@ -103,6 +103,8 @@ struct fperf_folio {
 	bool anon;
 	bool live;
 	bool deferred; /* on the deferred split queue */
+	bool lazyfree; /* not swap-backed: reclaim discards it, unless it was written since */
+	bool dirty;    /* an entry that said so is gone; of anonymous folios */
 	bool leaked;
 };
 

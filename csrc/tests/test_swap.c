@@ -283,6 +283,106 @@ static bool test_file_folio_leaves_the_page_cache(void)
 	return everywhere(file_story, 0);
 }
 
+static struct fperf_event lazily(uint32_t process, uint64_t vpn, uint64_t nr)
+{
+	return advise(process, vpn, nr, FPERF_ADVICE_FREE);
+}
+
+static bool lazyfree_story(struct fperf_sim *sim, const struct fperf_config *config)
+{
+	(void)config;
+	ASSERT_RUN(sim, map_anon(0, V, 4));
+	ASSERT_RUN(sim, touch(0, V, 4, 'w'));
+	ASSERT_RUN(sim, lazily(0, V, 4));
+	ASSERT_EQ(totals_of(sim).pages_live, 4);
+	/* Page 1 is written again, page 2 shared: what is left goes, without swap. */
+	ASSERT_EQ(run(sim, touch(0, V + 1, 1, 'w')), FPERF_NOOP);
+	ASSERT_RUN(sim, fork_to(0, 1));
+	for (uint64_t i = 0; i < 4; i++)
+		ASSERT_RUN(sim, reclaim(0, V + i, 1));
+	ASSERT_EQ(totals_of(sim).pages_live, 1);
+	ASSERT_EQ(nr_swapped(sim, 0) + nr_swapped(sim, 1), 0);
+	ASSERT_EQ(totals_of(sim).swap_outs, 0);
+	ASSERT_TRUE(pfn_at(sim, 0, V + 1) && pfn_at(sim, 1, V + 1));
+	/* It is swap-backed from now on. */
+	ASSERT_RUN(sim, reclaim(0, V + 1, 1));
+	ASSERT_EQ(nr_swapped(sim, 0) + nr_swapped(sim, 1), 2);
+	/* FREE gives swap entries back; what is read now is the zero page. */
+	ASSERT_RUN(sim, lazily(0, V, 4));
+	ASSERT_EQ(nr_swapped(sim, 0), 0);
+	ASSERT_RUN(sim, touch(0, V, 4, 'r'));
+	ASSERT_EQ(totals_of(sim).pages_live, 0);
+	ASSERT_RUN(sim, exit_of(0));
+	ASSERT_RUN(sim, exit_of(1));
+	ASSERT_EQ(totals_of(sim).folios_live, 0);
+	return true;
+}
+
+static bool test_lazyfree_pages_are_discarded(void)
+{
+	return everywhere(lazyfree_story, 0);
+}
+
+static bool lazyfree_huge_story(struct fperf_sim *sim, const struct fperf_config *config)
+{
+	int64_t value;
+
+	ASSERT_RUN(sim, map_anon(0, V, 512));
+	ASSERT_RUN(sim, touch(0, V, 1, 'w'));
+	ASSERT_RUN(sim, lazily(0, V, 512));
+	ASSERT_EQ(totals_of(sim).folio_splits, 0);
+	/* Where a kernel asks for a count that the design does not have, the advice does nothing. */
+	if (config->profile.version < FPERF_KERNEL(6, 8) &&
+	    ask(sim, FPERF_ASK_TOTAL_MAPCOUNT, folio_at(sim, 0, V), 0, &value) != FPERF_COUNT) {
+		ASSERT_RUN(sim, reclaim(0, V, 1));
+		ASSERT_EQ(nr_swapped(sim, 0), 512);
+		return true;
+	}
+	/* Written since: it stays, as one folio, and is swap-backed again. */
+	ASSERT_EQ(run(sim, touch(0, V + 7, 1, 'w')), FPERF_NOOP);
+	ASSERT_RUN(sim, reclaim(0, V, 1));
+	ASSERT_EQ(totals_of(sim).pages_live, 512);
+	if (config->profile.version < FPERF_KERNEL(6, 8) &&
+	    ask(sim, FPERF_ASK_PAGE_MAPCOUNT, folio_at(sim, 0, V), 0, &value) != FPERF_COUNT)
+		return true;
+	/* Up to v6.9 what no PMD maps is split on the way. */
+	ASSERT_RUN(sim, lazily(0, V, 512));
+	for (uint64_t i = 0; i < 512; i++)
+		if (pfn_at(sim, 0, V + i))
+			ASSERT_RUN(sim, reclaim(0, V + i, 1));
+	ASSERT_EQ(totals_of(sim).pages_live, 0);
+	ASSERT_EQ(totals_of(sim).swap_outs, 0);
+	/* Of a part: the folio is split first. */
+	ASSERT_RUN(sim, map_anon(0, W, 512));
+	ASSERT_RUN(sim, touch(0, W, 1, 'w'));
+	ASSERT_RUN(sim, lazily(0, W + 8, 8));
+	ASSERT_EQ(totals_of(sim).pages_live, 512);
+	ASSERT_EQ(totals_of(sim).folios_live, 512);
+	ASSERT_RUN(sim, exit_of(0));
+	ASSERT_EQ(totals_of(sim).folios_live, 0);
+	return true;
+}
+
+static bool test_lazyfree_huge_folio(void)
+{
+	return everywhere(lazyfree_huge_story, PMD_ORDER);
+}
+
+static bool test_lazyfree_is_for_anonymous_memory(void)
+{
+	struct fperf_config config = small_machine();
+	struct fperf_sim *sim;
+
+	ASSERT_OK(fperf_sim_create(&config, &sim));
+	ASSERT_RUN(sim, map_anon(0, V, 4));
+	ASSERT_RUN(sim, touch(0, V, 4, 'w'));
+	ASSERT_RUN(sim, advise(0, V, 2, FPERF_ADVICE_FREE));
+	ASSERT_RUN(sim, ((struct fperf_event){ .op = FPERF_OP_MLOCK, .vpn = V, .nr = 4 }));
+	ASSERT_EQ(run(sim, lazily(0, V, 4)), FPERF_ERR(ADVICE));
+	fperf_sim_destroy(sim);
+	return true;
+}
+
 int main(void)
 {
 	TEST(page_of_one_process);
@@ -292,5 +392,8 @@ int main(void)
 	TEST(huge_folio_of_two_processes);
 	TEST(page_of_many_processes);
 	TEST(file_folio_leaves_the_page_cache);
+	TEST(lazyfree_pages_are_discarded);
+	TEST(lazyfree_huge_folio);
+	TEST(lazyfree_is_for_anonymous_memory);
 	return TEST_END();
 }
