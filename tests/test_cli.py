@@ -246,7 +246,19 @@ def test_as_a_process_through_a_pipe() -> None:
 def test_help_and_version() -> None:
     assert run("--version") == f"folio-perf {folio_perf.__version__}\n"
     assert run() == run("--help")
-    for command in ("demo", "compare", "show", "schemes", "machines", "kernels", "scenarios", "import", "trace"):
+    for command in (
+        "demo",
+        "compare",
+        "show",
+        "schemes",
+        "machines",
+        "kernels",
+        "scenarios",
+        "import",
+        "trace",
+        "record",
+        "replay",
+    ):
         assert f"  {command} " in run("--help")
         assert "Usage: " in run(command, "--help")
 

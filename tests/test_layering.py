@@ -58,6 +58,8 @@ PYTHON_ARROWS: dict[str, set[str]] = {
     "_simulation": {"scenario", "schemes", "machine", "geometry", "profile", "_native"},
     "simulate": {"_simulation", "cost", "traces", "workloads"},
     "compare": {"simulate"},
+    "record": {"traces"},
+    "replay": {"compare"},
     "claims": {"simulate"},
     "explain": {"simulate"},
     "contention": {"simulate"},
@@ -68,7 +70,7 @@ PYTHON_ARROWS: dict[str, set[str]] = {
     "plotting": {"results"},
     "report": {"results"},
     "__init__": {"cache", "claims", "compare", "explain", "sweep", "custom", "workloads", "traces", "contention"},
-    "cli": {"__init__", "cache_files", "report", "plotting", "hw", "live", "validation"},
+    "cli": {"__init__", "record", "replay", "cache_files", "report", "plotting", "hw", "live", "validation"},
     "__main__": {"cli"},
 }
 

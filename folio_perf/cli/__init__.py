@@ -19,6 +19,7 @@ from folio_perf.cli import explain
 from folio_perf.cli import contention
 from folio_perf.cli import catalogue
 from folio_perf.cli import recordings
+from folio_perf.cli import replay
 from folio_perf.cli import golden
 from folio_perf.cli import claims
 from folio_perf.cli import cache
@@ -38,4 +39,5 @@ __all__ = [
     "hw",
     "main",
     "recordings",
+    "replay",
 ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""import, trace: recordings of real programs."""
+"""record, import, trace: recordings of real programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,34 @@ from folio_perf import report
 from folio_perf.cli.application import app, checked, inputs, print_json, show_text
 from folio_perf.cli.options import Json, PageSize
 from folio_perf.geometry import Geometry, parse_size
+from folio_perf.record import import_perf_data, record
 from folio_perf.traces import Trace, import_perf_script, load_trace, read_trace, trace_names, write_trace
+
+_PERF_RECORDING = b"PERFILE"
+
+
+@app.command("record", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def record_(
+    command: Annotated[
+        list[str], typer.Argument(metavar="COMMAND", help="Program and arguments, after --.", show_default=False)
+    ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="The Parquet trace to write.", metavar="TRACE", show_default=False)
+    ],
+    name: Annotated[str, typer.Option("--name", help="Name of the trace; default that of the program.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Run a program under perf and keep what it asked of the kernel as a trace."""
+    with inputs("COMMAND"):
+        recording = record(command, output, name=name)
+    with inputs("--output"):
+        _write_whole(recording.trace, Path(output))
+    recording.data.unlink()
+    if recording.interrupted:
+        print("recording ended by a signal; what came before it is kept", file=sys.stderr)
+    elif recording.exit_status:
+        print(f"{command[0]} ended with status {recording.exit_status}", file=sys.stderr)
+    _trace_info(recording.trace, as_json)
 
 
 @app.command("import")
@@ -25,7 +52,9 @@ def import_(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help="Text of perf script, plain or gzip; - for standard input.", show_default=False
+            metavar="FILE",
+            help="Text of perf script, plain or gzip, or - for it; or perf.data.",
+            show_default=False,
         ),
     ],
     output: Annotated[
@@ -37,21 +66,31 @@ def import_(
     page_size: PageSize = "4K",
     as_json: Json = False,
 ) -> None:
-    """Turn a recording (perf script text) into a trace; docs/traces.md says how to record."""
+    """Turn a recording of perf into a trace; docs/traces.md says how to record."""
     page = checked("--page-size", parse_size, page_size)
     with inputs("--page-size"):
         Geometry(page_size_bytes=page)
     with inputs(source):
-        trace = import_perf_script(
-            _standard_input() if source == "-" else Path(source),
-            name=name or ("trace" if source == "-" else ""),
-            command=command,
-            kernel=kernel,
-            page_size_bytes=page,
-        )
+        if source != "-" and _is_perf_data(source):
+            if kernel or page != 4096:
+                raise ValueError("perf.data is of 4K pages and names its kernel: no --kernel, no --page-size")
+            trace = import_perf_data(source, name=name, command=command)
+        else:
+            trace = import_perf_script(
+                _standard_input() if source == "-" else Path(source),
+                name=name or ("trace" if source == "-" else ""),
+                command=command,
+                kernel=kernel,
+                page_size_bytes=page,
+            )
     with inputs("--output"):
         _write_whole(trace, Path(output))
     _trace_info(trace, as_json)
+
+
+def _is_perf_data(source: str) -> bool:
+    with Path(source).open("rb") as stream:
+        return stream.read(len(_PERF_RECORDING)) == _PERF_RECORDING
 
 
 def _standard_input() -> Iterator[str]:

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Real programs recorded here and now, and the recorded workloads replayed; without perf, only the latter."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from folio_perf.record import EVENTS, RecordError, data_path, import_perf_data, record
+from folio_perf.replay import replay
+from folio_perf.schemes import scheme_names
+from folio_perf.traces import TraceError, read_trace
+from folio_perf.validation._golden_file import GoldenError, read_golden
+
+DATA = Path(__file__).parent / "data"
+TRACES = sorted((DATA / "traces").glob("*.parquet"))
+GOLDEN = DATA / "golden"
+PROGRAM = ("sh", "-c", f"{sys.executable} -c 'x = bytearray(8 << 20)'; ls / > /dev/null")
+CLONE_VM = 0x100
+
+
+@cache
+def why_not() -> str:
+    """Why nothing can be recorded here; empty if it can."""
+    if shutil.which("perf") is None:
+        return "perf is not installed"
+    words = [word for event in EVENTS for word in ("-e", event)]
+    probe = subprocess.run(
+        ["perf", "record", "-q", "-o", "/dev/null", *words, "--", "true"], capture_output=True, text=True, check=False
+    )
+    return f"perf may not record tracepoints: {probe.stderr.strip()[:100]}" if probe.returncode else ""
+
+
+@pytest.fixture
+def perf() -> None:
+    if reason := why_not():
+        pytest.skip(reason)
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "folio_perf", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(child: subprocess.Popen[str]) -> Any:
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    return json.loads(out)
+
+
+def wait_for(path: Path, nr_bytes: int) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists() or path.stat().st_size < nr_bytes:
+        assert time.monotonic() < deadline, f"{path.name} did not grow to {nr_bytes} bytes"
+        time.sleep(0.05)
+
+
+# ---- replay ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", TRACES, ids=lambda path: path.stem)
+def test_recorded_workloads_replay_under_every_scheme(path: Path) -> None:
+    replayed = replay(path, backend="count")
+    outcome = replayed.outcome
+    assert [result.run.scheme for result in replayed.comparison.results] == list(scheme_names())
+    assert {result.outcome.failed for result in replayed.comparison.results} == {outcome.failed}
+    assert outcome.applied + outcome.noop >= 0.995 * outcome.total
+    processes = replayed.processes
+    assert sum(each.applied for each in processes) == outcome.applied
+    assert sum(each.noop for each in processes) == outcome.noop
+    assert sum(each.failed for each in processes) == outcome.failed
+    # Every process of the recordings exits, with something mapped unless it is a thread group that never ran.
+    assert all(each.rss_pages is not None for each in processes)
+    assert max(each.rss_pages or 0 for each in processes) > 1000
+
+
+def test_replay_on_the_command_line(tmp_path: Path) -> None:
+    words = ("replay", str(TRACES[-1]), "--backend", "count", "--page-size", "16K", "--folio", "thp")
+    value = finish(start(*words, "--json"))
+    assert value["outcome"]["noop"] > 0
+    assert len(value["processes"]) == 12
+    text, _ = start(*words).communicate(timeout=60)
+    assert "Rss at exit KiB" in text and max(map(len, text.splitlines())) <= 72
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(TRACES[-1].read_bytes()[:-100])
+    child = start("replay", str(broken))
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 2 and "broken.parquet" in err and len(err.splitlines()) == 1
+
+
+# ---- record ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("perf")
+def test_a_program_is_recorded_alone_and_replays(tmp_path: Path) -> None:
+    target = tmp_path / "run.parquet"
+    value = finish(start("record", "-o", str(target), "--json", "--", *PROGRAM))
+    assert [path.name for path in tmp_path.iterdir()] == ["run.parquet"]
+    trace = read_trace(target)
+    assert value["rows"] == trace.rows.size
+    assert trace.header.kernel == os.uname().release
+    names = set(trace.header.commands)
+    assert {"sh", "ls"} < names and len(names) == 3, names
+    assert any(name.startswith("python") for name in names)
+    replayed = replay(trace, schemes="page_mapcount", backend="count")
+    assert replayed.outcome.applied + replayed.outcome.noop >= 0.995 * replayed.outcome.total
+    # The bytearray is there when its process exits.
+    assert max(each.rss_pages or 0 for each in replayed.processes) > 2048
+
+
+@pytest.mark.usefixtures("perf")
+def test_clone_flags_are_kept(tmp_path: Path) -> None:
+    script = "import subprocess; subprocess.run(['/bin/true'], close_fds=False)"  # posix_spawn or vfork
+    recording = record([sys.executable, "-c", script], tmp_path / "t")
+    rows = recording.trace.rows
+    forks = rows[rows["child"] > 0]
+    assert recording.exit_status == 0 and not recording.interrupted
+    assert len(forks) == 1 and int(forks["clone_flags"][0]) & CLONE_VM
+
+
+@pytest.mark.usefixtures("perf")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_recording_ended_by_a_signal_is_a_trace(tmp_path: Path, number: signal.Signals) -> None:
+    target = tmp_path / "t.parquet"
+    child = start("record", "-o", str(target), "--json", "--", "sh", "-c", "ls / > /dev/null; exec sleep 60")
+    wait_for(data_path(target), 1)
+    time.sleep(0.5)
+    child.send_signal(number)
+    value = finish(child)
+    assert value["rows"] == read_trace(target).rows.size > 0
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.usefixtures("perf")
+def test_a_killed_recorder_leaves_data_that_can_be_imported(tmp_path: Path) -> None:
+    target = tmp_path / "t.parquet"
+    child = start("record", "-o", str(target), "--", "sh", "-c", "ls / > /dev/null; exec sleep 2")
+    wait_for(data_path(target), 1)
+    time.sleep(0.5)
+    child.kill()
+    child.communicate(timeout=60)
+    # perf goes on without its parent, until the program has ended.
+    deadline = time.monotonic() + 30
+    value = None
+    while value is None and time.monotonic() < deadline:
+        time.sleep(1)
+        done = start("import", str(data_path(target)), "-o", str(target), "--json")
+        out, _ = done.communicate(timeout=60)
+        value = json.loads(out) if done.returncode == 0 else None
+    assert value is not None and value["rows"] == read_trace(target).rows.size > 0
+
+
+@pytest.mark.usefixtures("perf")
+def test_data_cut_short_are_read_to_where_they_end(tmp_path: Path) -> None:
+    recording = record(["ls", "/"], tmp_path / "t")
+    whole = recording.data.read_bytes()
+    cut = tmp_path / "cut.data"
+    cut.write_bytes(whole[: len(whole) * 2 // 3])
+    try:
+        trace = import_perf_data(cut)
+    except TraceError as error:
+        assert "cut.data" in str(error) or "no events" in str(error)
+    else:
+        assert trace.rows.size <= recording.trace.rows.size
+        assert trace.header.assumed["recording_cut_short"] == 1
+
+
+def test_what_cannot_be_recorded_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RecordError, match="no program 'no-such-program'"):
+        record(["no-such-program"], tmp_path / "t")
+    with monkeypatch.context() as context:
+        context.setenv("PATH", str(tmp_path))
+        with pytest.raises(RecordError, match="install perf"):
+            record([sys.executable], tmp_path / "t")
+    if shutil.which("perf") is not None:
+        data_path(tmp_path / "t").touch()
+        with pytest.raises(RecordError, match="an earlier recording"):
+            record(["true"], tmp_path / "t")
+
+
+# ---- malformed golden files -----------------------------------------------------------------------------------------
+
+_GOLDEN_LINES = (
+    '{"scenario":"a","kernel":"6.12.1","profile":"6.12","no_page_mapcount":0,"regions":{"A":4}}',
+    '{"i":0,"op":"map P0 A anon","rc":0,"errno":0,"maps":{},"pages":[],"folios":[],"smaps":{}}',
+    '{"end":"a"}',
+)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@st.composite
+def golden_lines(draw: st.DrawFn) -> Sequence[str]:
+    """Lines of a golden file, one member of each replaced by anything, one line perhaps cut."""
+    lines = []
+    for line in _GOLDEN_LINES:
+        value = json.loads(line)
+        value[draw(st.sampled_from(sorted(value)))] = draw(_JSON)
+        text = json.dumps(value)
+        lines.append(text[: draw(st.integers(0, len(text)))] if draw(st.booleans()) else text)
+    return lines
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(golden_lines())
+def test_a_malformed_golden_file_names_its_line(tmp_path: Path, lines: Sequence[str]) -> None:
+    path = tmp_path / "fuzzed.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    try:
+        read_golden(path)
+    except GoldenError as error:
+        assert str(error).startswith(f"{path}:")
