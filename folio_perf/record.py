@@ -9,6 +9,7 @@ disk is full, the data stay and `import_perf_data` reads as much of them as ther
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -171,7 +172,7 @@ def import_perf_data(path: str | os.PathLike[str], *, name: str = "", command: s
     name : str
         Of the trace; default the file name without its suffixes.
     command : str
-        What was recorded; default the command line of perf.
+        What was recorded; default the command line of perf, the first line of it.
 
     Raises
     ------
@@ -181,7 +182,14 @@ def import_perf_data(path: str | os.PathLike[str], *, name: str = "", command: s
         If perf finds no event in the file, or its text breaks a rule.
     """
     source = Path(path)
-    words = [_perf(), "script", "--header", "--show-mmap-events", "--show-task-events", "-f", "-i", str(source)]
+    perf_script = [_perf(), "script", "-f", "-i", str(source)]
+    # The header apart from the events: a command line in it may have lines of its own.
+    header_text = subprocess.run(
+        [*perf_script, "--header-only"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    ).stdout.decode("utf-8", "backslashreplace")
+    kernel = re.search(r"^# os release : (\S+)", header_text, re.MULTILINE)
+    recorded = re.search(r"^# cmdline : (.*)", header_text, re.MULTILINE)
+    words = [*perf_script, "--show-mmap-events", "--show-task-events"]
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said) as perf:
             assert perf.stdout is not None
@@ -189,7 +197,8 @@ def import_perf_data(path: str | os.PathLike[str], *, name: str = "", command: s
                 trace = import_perf_script(
                     _decoded(perf.stdout),
                     name=name or source.name.removesuffix(".data").removesuffix(".perf"),
-                    command=command,
+                    kernel=kernel[1] if kernel else "",
+                    command=command or (recorded[1].strip() if recorded else ""),
                 )
             except BaseException:
                 perf.kill()

@@ -27,7 +27,7 @@ from folio_perf.validation._golden_file import GoldenError, read_golden
 
 DATA = Path(__file__).parent / "data"
 TRACES = sorted((DATA / "traces").glob("*.parquet"))
-GOLDEN = DATA / "golden"
+SAMPLER = Path(__file__).parent / "exit_rss.py"
 PROGRAM = ("sh", "-c", f"{sys.executable} -c 'x = bytearray(8 << 20)'; ls / > /dev/null")
 CLONE_VM = 0x100
 
@@ -120,6 +120,52 @@ def test_a_program_is_recorded_alone_and_replays(tmp_path: Path) -> None:
     assert replayed.outcome.applied + replayed.outcome.noop >= 0.995 * replayed.outcome.total
     # The bytearray is there when its process exits.
     assert max(each.rss_pages or 0 for each in replayed.processes) > 2048
+
+
+POOL = """
+import multiprocessing
+numbers = list(range(200_000))
+def work(size):
+    return sum(numbers) + len([0] * size)
+with multiprocessing.get_context("fork").Pool(4) as pool:
+    pool.map(work, [100_000] * 12)
+    pool.close()
+    pool.join()
+"""
+
+
+@pytest.mark.usefixtures("perf")
+@pytest.mark.parametrize("program", ["compiler", "pool"])
+def test_mapped_pages_at_exit_are_those_of_smaps(tmp_path: Path, program: str) -> None:
+    command = [sys.executable, "-c", POOL]
+    if program == "compiler":
+        if shutil.which("make") is None or shutil.which("gcc") is None:
+            pytest.skip("make and gcc are not installed")
+        for name in "abc":
+            (tmp_path / f"{name}.c").write_text(f"#include <stdio.h>\nint {name}(void) {{ return puts(__FILE__); }}\n")
+        (tmp_path / "Makefile").write_text("lib.a: a.o b.o c.o\n\tar rcs $@ $^\n")
+        command = ["make", "-s", "-j2", "-C", str(tmp_path), "CC=gcc"]
+    sampled = tmp_path / "rss.txt"
+    recording = record([sys.executable, str(SAMPLER), str(sampled), *command], tmp_path / "t")
+    assert recording.exit_status == 0
+    replayed = replay(recording.trace, schemes="page_mapcount", backend="count")
+    assert replayed.outcome.applied + replayed.outcome.noop >= 0.995 * replayed.outcome.total
+    modelled = {each.name.partition("[")[2].rstrip("]"): each for each in replayed.processes}
+    pairs = [line.split() for line in sampled.read_text().splitlines()]
+    assert len(pairs) >= 5
+    wrong = [
+        f"{modelled[pid].name}: modelled {pages * 4} KiB, smaps {kib} KiB"
+        for pid, kib in pairs
+        if abs((pages := modelled[pid].rss_pages or 0) * 4 - int(kib)) > 0.05 * int(kib)
+    ]
+    assert not wrong
+
+
+@pytest.mark.usefixtures("perf")
+def test_a_command_may_have_several_lines(tmp_path: Path) -> None:
+    recording = record(["sh", "-c", "true\nls > /dev/null"], tmp_path / "t")
+    assert recording.trace.header.kernel == os.uname().release
+    assert import_perf_data(recording.data).header.command.endswith("sh -c true")
 
 
 @pytest.mark.usefixtures("perf")
