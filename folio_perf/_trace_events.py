@@ -57,8 +57,8 @@ _ADVICE: Final = {
     22: POPULATE_READ,
     23: POPULATE_WRITE,
 }
-# Advice whose outcome a trace does not tell: MADV_PAGEOUT reclaims what it can, MADV_COLLAPSE makes THPs of what it may;
-# and one that is not modelled: MADV_REMOVE punches holes.
+# Advice whose outcome a trace does not tell: MADV_PAGEOUT reclaims what it can, MADV_COLLAPSE makes THPs of
+# what it may; and one that is not modelled: MADV_REMOVE punches holes.
 _UNMODELLED_ADVICE: Final = {9: "madv_remove", 21: "madv_pageout", 25: "madv_collapse"}
 
 # Linux flags in the rows.

@@ -241,8 +241,8 @@ def test_what_cannot_be_recorded_is_refused(tmp_path: Path, monkeypatch: pytest.
 # ---- malformed golden files -----------------------------------------------------------------------------------------
 
 _GOLDEN_LINES = (
-    '{"scenario":"a","kernel":"6.12.1","profile":"6.12","no_page_mapcount":0,"regions":{"A":4}}',
-    '{"i":0,"op":"map P0 A anon","rc":0,"errno":0,"maps":{},"pages":[],"folios":[],"smaps":{}}',
+    '{"scenario":"a","kernel":"6.12.1","profile":"6.12","no_page_mapcount":false,"regions":{"A":4}}',
+    '{"s":"a","i":0,"op":"map P0 A anon","rc":0,"errno":0,"maps":{"P0":[]},"pages":[],"folios":[],"smaps":{}}',
     '{"end":"a"}',
 )
 _JSON = st.recursive(
@@ -262,6 +262,12 @@ def golden_lines(draw: st.DrawFn) -> Sequence[str]:
         text = json.dumps(value)
         lines.append(text[: draw(st.integers(0, len(text)))] if draw(st.booleans()) else text)
     return lines
+
+
+def test_what_is_fuzzed_is_well_formed(tmp_path: Path) -> None:
+    path = tmp_path / "whole.jsonl"
+    path.write_text("\n".join(_GOLDEN_LINES) + "\n")
+    assert [len(each.steps) for each in read_golden(path)] == [1]
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
