@@ -38,8 +38,10 @@ class CacheStats:
         ``writebacks_in`` and ``writebacks_out`` (dirty lines, and stores a level sends on), ``victim_hits`` (misses
         that the victim cache served), ``victims_in`` (clean lines an exclusive level took from above),
         ``back_invalidations`` (lines lost because an inclusive level below lost them), ``prefetches``,
-        ``prefetches_useful``, ``prefetches_useless``. Of memory only ``fetches`` and ``writebacks_in``. All
-        instances of a level together.
+        ``prefetches_useful``, ``prefetches_useless``; with ``split_misses`` also ``compulsory`` (of a line never seen),
+        ``coherence`` (of one that a store of another CPU took), ``capacity`` (of one that a fully associative LRU
+        cache of the size lacks too), ``conflict`` (any other), else 0, which sum up to ``misses``. Of memory only
+        ``fetches`` and ``writebacks_in``. All instances of a level together.
     transfers : array of uint64, shape (256, 4, 4)
         Between CPUs, by class, kind (`TRANSFERS`) and tier (`TIERS`): ``read_shared`` (a clean line came from another
         CPU's cache instead of memory), ``read_modified`` (one that another CPU had modified), ``upgrade`` (a store to a

@@ -103,7 +103,7 @@ def new_simulation(
 
 
 def _looks_at_contents(scenario: Scenario) -> bool:
-    """Does the scenario split folios, which maps the zero page where a page holds nothing else?"""
+    """Tell whether the scenario splits folios, which maps the zero page where a page holds nothing else."""
     op, what = scenario.events["op"], scenario.events["what"]
     advises = (op == Op.MADVISE) & np.isin(what, _ADVICES_THAT_SPLIT)
     return bool((np.isin(op, _LOOK_AT_CONTENTS) | advises).any())

@@ -121,6 +121,9 @@ class CacheHierarchy:
         Whether a clean line that another CPU's cache holds comes from there; otherwise it comes from memory.
     track_sharing : bool
         Whether to keep what `sharing` tells. Costs speed, and memory for each line a CPU uses.
+    split_misses : bool
+        Whether to count misses by kind: compulsory, capacity, conflict, coherence. Costs speed, and memory for each
+        line a level sees.
 
     Raises
     ------
@@ -142,6 +145,7 @@ class CacheHierarchy:
         memory_interleave_bytes: int = 0,
         forward_clean: bool = True,
         track_sharing: bool = False,
+        split_misses: bool = False,
     ) -> None:
         self.levels = tuple(levels)
         self.nr_cpus = nr_cpus
@@ -162,7 +166,11 @@ class CacheHierarchy:
             raise ValueError(
                 f"memory_interleave_bytes {memory_interleave_bytes} must be 0 or a power of two of {line_bytes} or more"
             )
-        for name, value in (("forward_clean", forward_clean), ("track_sharing", track_sharing)):
+        for name, value in (
+            ("forward_clean", forward_clean),
+            ("track_sharing", track_sharing),
+            ("split_misses", split_misses),
+        ):
             if not isinstance(value, bool):
                 raise TypeError(f"{name} {value!r} must be True or False")
         if nr_threads not in [1 << bit for bit in range(native.MAX_THREADS.bit_length())]:
@@ -182,7 +190,9 @@ class CacheHierarchy:
             max(memory_interleave_bytes.bit_length() - 1, 0),
             forward_clean,
             track_sharing,
+            split_misses,
         )
+        self.split_misses = split_misses
 
     def __repr__(self) -> str:
         return f"CacheHierarchy({', '.join(f'{level.name}: {level.size_bytes} bytes' for level in self.levels)})"
@@ -336,7 +346,15 @@ class CacheHierarchy:
         self._native.reset()
 
     def snapshot(self) -> NDArray[np.uint8]:
-        """Copy the whole state, counters included but for `sharing`, as bytes that `restore` takes back."""
+        """Copy the whole state, counters included but for `sharing`, as bytes that `restore` takes back.
+
+        Raises
+        ------
+        ValueError
+            If misses are split: what that needs to know is no part of the state.
+        """
+        if self.split_misses:
+            raise ValueError("a hierarchy made with split_misses=True has no snapshot")
         return self._native.save()
 
     def restore(self, state: NDArray[np.uint8]) -> None:

@@ -62,7 +62,9 @@ def plain_hierarchies(draw: st.DrawFn) -> list[LevelConfig]:
     ]
 
 
-def build(configs: list[LevelConfig], line_bytes: int = LINE, nr_threads: int = 1) -> CacheHierarchy:
+def build(
+    configs: list[LevelConfig], line_bytes: int = LINE, nr_threads: int = 1, split_misses: bool = False
+) -> CacheHierarchy:
     levels = [
         CacheLevel(
             name=f"L{number}",
@@ -78,7 +80,7 @@ def build(configs: list[LevelConfig], line_bytes: int = LINE, nr_threads: int = 
         )
         for number, config in enumerate(configs, 1)
     ]
-    return CacheHierarchy(levels, line_bytes=line_bytes, nr_threads=nr_threads)
+    return CacheHierarchy(levels, line_bytes=line_bytes, nr_threads=nr_threads, split_misses=split_misses)
 
 
 def assert_equal(caches: CacheHierarchy, twin: Hierarchy) -> None:
@@ -112,10 +114,13 @@ def random_lines(seed: int, nr: int, span: int) -> tuple[NDArray[np.uint64], NDA
     seed=st.integers(0, 2**32),
     span=st.sampled_from([6, 20, 100]),
     line_bytes=st.sampled_from([32, 64, 128]),
+    split=st.booleans(),
 )
-def test_every_policy_equals_the_twin(configs: list[LevelConfig], seed: int, span: int, line_bytes: int) -> None:
+def test_every_policy_equals_the_twin(
+    configs: list[LevelConfig], seed: int, span: int, line_bytes: int, split: bool
+) -> None:
     lines, write, klass = random_lines(seed, 300, span)
-    caches, twin = build(configs, line_bytes), Hierarchy(configs)
+    caches, twin = build(configs, line_bytes, split_misses=split), Hierarchy(configs, split)
     inside = np.random.default_rng(seed).integers(0, line_bytes, lines.size).astype(np.uint64)
     caches.access(lines * np.uint64(line_bytes) + inside, write, klass=klass)
     for each in zip(lines.tolist(), write.tolist(), klass.tolist(), strict=True):
@@ -247,6 +252,23 @@ def test_inclusive_and_exclusive_hold_what_they_promise() -> None:
                 for name in ("L1", "L2")
             ]
             assert held[0] <= held[1] if inclusion == "inclusive" else not held[0] & held[1]
+
+
+def test_kinds_of_misses_by_hand() -> None:
+    """Two lines that share a set of a direct-mapped cache of four; then five lines in turn, one too many."""
+    caches = CacheHierarchy([CacheLevel(name="L1", size_bytes=4 * LINE, nr_ways=1)], split_misses=True)
+    caches.access(np.array([0, 4, 0, 4, 0], dtype=np.uint64) * np.uint64(LINE))
+    kinds = caches.stats().to_dict_full()["L1"]
+    assert (kinds["compulsory"], kinds["conflict"], kinds["capacity"], kinds["misses"]) == (2, 3, 0, 5)
+    full = CacheHierarchy([CacheLevel(name="L1", size_bytes=4 * LINE, nr_ways=4)], split_misses=True)
+    full.access(np.tile(np.arange(5, dtype=np.uint64) * np.uint64(LINE), 3))
+    kinds = full.stats().to_dict_full()["L1"]
+    assert (kinds["compulsory"], kinds["conflict"], kinds["capacity"], kinds["misses"]) == (5, 0, 10, 15)
+    full.reset()
+    full.access(np.zeros(1, dtype=np.uint64))
+    assert full.stats().to_dict_full()["L1"]["compulsory"] == 1
+    with pytest.raises(ValueError, match="split_misses=True has no snapshot"):
+        full.snapshot()
 
 
 def test_stats_subtract_and_filter() -> None:

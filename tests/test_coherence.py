@@ -40,7 +40,11 @@ def scopes(draw: st.DrawFn, nr_levels: int) -> list[str]:
 
 
 def build(
-    configs: Sequence[LevelConfig], cpus: Cpus, shared_by: Sequence[str], track_sharing: bool = False
+    configs: Sequence[LevelConfig],
+    cpus: Cpus,
+    shared_by: Sequence[str],
+    track_sharing: bool = False,
+    split: bool = False,
 ) -> CacheHierarchy:
     return CacheHierarchy(
         [
@@ -66,12 +70,15 @@ def build(
         memory_interleave_bytes=cpus.interleave_lines * LINE,
         forward_clean=cpus.forward_clean,
         track_sharing=track_sharing,
+        split_misses=split,
     )
 
 
-def twin_of(configs: Sequence[LevelConfig], cpus: Cpus, shared_by: Sequence[str]) -> CoherentHierarchy:
+def twin_of(
+    configs: Sequence[LevelConfig], cpus: Cpus, shared_by: Sequence[str], split: bool = False
+) -> CoherentHierarchy:
     groups = _groups(cpus.nr, cpus.per_core, cpus.per_ccx, cpus.per_socket)
-    return CoherentHierarchy(configs, cpus, [groups[scope] for scope in shared_by])
+    return CoherentHierarchy(configs, cpus, [groups[scope] for scope in shared_by], split)
 
 
 def assert_equal(caches: CacheHierarchy, twin: CoherentHierarchy) -> None:
@@ -128,9 +135,10 @@ def both(
     *,
     classes: bool = False,
     track_sharing: bool = False,
+    split: bool = False,
 ) -> tuple[CacheHierarchy, CoherentHierarchy]:
     address, write, cpu, klass = random_accesses(seed, nr, span, cpus.nr)
-    caches, twin = build(configs, cpus, shared_by, track_sharing), twin_of(configs, cpus, shared_by)
+    caches, twin = build(configs, cpus, shared_by, track_sharing, split), twin_of(configs, cpus, shared_by, split)
     caches.access(address, write, cpu, klass if classes else None)
     for at in range(nr):
         line, inside = divmod(int(address[at]), LINE)
@@ -143,7 +151,8 @@ def both(
 @given(data=st.data(), configs=hierarchies(), cpus=cpu_layouts(), seed=st.integers(0, 2**32))
 def test_every_policy_equals_the_twin(data: st.DataObject, configs: list[LevelConfig], cpus: Cpus, seed: int) -> None:
     shared_by = data.draw(scopes(len(configs)))
-    both(configs, cpus, shared_by, seed, 300, data.draw(st.sampled_from([4, 12, 60])), classes=True)
+    span, split = data.draw(st.sampled_from([4, 12, 60])), data.draw(st.booleans())
+    both(configs, cpus, shared_by, seed, 300, span, classes=True, split=split)
 
 
 @settings(max_examples=60, deadline=None)
@@ -237,6 +246,13 @@ def test_siblings_share_the_levels_of_their_core() -> None:
         [CacheLevel(name="L1", size_bytes=4 * LINE, nr_ways=4, shared_by="cpu"), *SMALL[1:]], nr_cpus=4, cpus_per_core=2
     )
     assert access(own, (0, "w", 0), (1, "w", 0)) == {"read_modified": {"smt": 1}, "invalidation": {"smt": 1}}
+
+
+def test_a_line_that_another_cpu_took_is_missed_for_coherence() -> None:
+    caches = two_sockets(split_misses=True)
+    access(caches, (0, "r", 0), (1, "w", 0), (0, "r", 0), (0, "r", 0))
+    kinds = caches.stats().to_dict_full()["L1"]
+    assert (kinds["compulsory"], kinds["coherence"], kinds["misses"]) == (2, 1, 3)
 
 
 def test_false_sharing_is_told_from_true() -> None:

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cache/coherent.h"
+#include "cache/miss_kind.h"
 #include "cache/sharing.h"
 #include "cache/walk.h"
 
@@ -127,6 +128,8 @@ static void invalidate(struct fperf_hierarchy *h, uint64_t line, const struct ho
 				fperf_coherent_lose(h, instance_in(h, place, at), line);
 			else
 				fperf_walk_lose(h, at, instance_in(h, place, at), line);
+			if (instance_in(h, place, at)->full)
+				fperf_full_cache_lose(instance_in(h, place, at)->full, line);
 		}
 	}
 }

@@ -6,6 +6,7 @@
 
 #include "cache/coherence.h"
 #include "cache/coherent.h"
+#include "cache/miss_kind.h"
 #include "cache/sharing.h"
 #include "cache/walk.h"
 
@@ -59,7 +60,7 @@ static void *carve(uint8_t *start, size_t *used, size_t bytes)
 /* With start NULL: how many bytes are needed. */
 static size_t lay_out(struct fperf_hierarchy *h, uint8_t *start)
 {
-	bool bulk = !h->config.track_sharing;
+	bool bulk = !h->config.track_sharing && !h->config.split_misses;
 	size_t used = 0;
 
 	h->state = carve(start, &used, sizeof(*h->state));
@@ -89,7 +90,8 @@ static bool cpus_are_possible(const struct fperf_hierarchy_config *config)
 
 	if (!config->nr_cpus || config->nr_cpus > FPERF_HIERARCHY_MAX_CPUS || !config->cpus_per_core ||
 	    !config->cpus_per_ccx || !config->cpus_per_socket || config->cpus_per_ccx % config->cpus_per_core ||
-	    config->cpus_per_socket % config->cpus_per_ccx || config->forward_clean > 1 || config->track_sharing > 1)
+	    config->cpus_per_socket % config->cpus_per_ccx || config->forward_clean > 1 || config->track_sharing > 1 ||
+	    config->split_misses > 1)
 		return false;
 	if (config->interleave_shift &&
 	    (config->interleave_shift < config->line_shift || config->interleave_shift >= FPERF_HIERARCHY_ADDRESS_BITS))
@@ -101,7 +103,7 @@ static bool cpus_are_possible(const struct fperf_hierarchy_config *config)
 }
 
 /* Instance k of a level, still without its state. */
-static void set_up_level(struct fperf_hierarchy *h, unsigned int at, uint32_t k)
+static int set_up_level(struct fperf_hierarchy *h, unsigned int at, uint32_t k)
 {
 	struct fperf_level *const level = fperf_instance(h, at, k);
 
@@ -111,6 +113,9 @@ static void set_up_level(struct fperf_hierarchy *h, unsigned int at, uint32_t k)
 	      level->config.nr_ways, level->config.policy);
 	if (level->config.victim_lines)
 		shape(&level->victims, 1, level->config.victim_lines, FPERF_POLICY_LRU);
+	return h->config.split_misses ?
+		       fperf_full_cache_create(level->store.nr_sets * level->store.nr_ways, &level->full) :
+		       0;
 }
 
 int fperf_hierarchy_create(const struct fperf_hierarchy_config *config, struct fperf_hierarchy **ret)
@@ -142,7 +147,8 @@ int fperf_hierarchy_create(const struct fperf_hierarchy_config *config, struct f
 		if (!h->further[i])
 			goto out;
 		for (uint32_t k = 0; k < fperf_nr_instances(h, i); k++)
-			set_up_level(h, i, k);
+			if (set_up_level(h, i, k))
+				goto out;
 	}
 	h->state_bytes = lay_out(h, NULL);
 	if (posix_memalign(&state, 64, h->state_bytes))
@@ -164,8 +170,11 @@ void fperf_hierarchy_destroy(struct fperf_hierarchy *h)
 {
 	if (!h)
 		return;
-	for (unsigned int i = 0; i < h->config.nr_levels; i++)
+	for (unsigned int i = 0; i < h->config.nr_levels; i++) {
+		for (uint32_t k = 0; h->further[i] && k < fperf_nr_instances(h, i); k++)
+			fperf_full_cache_destroy(fperf_instance(h, i, k)->full);
 		free(h->further[i]);
+	}
 	fperf_coherence_destroy(h->coherence);
 	fperf_sharing_destroy(h->sharing);
 	free(h->state);
@@ -181,6 +190,8 @@ void fperf_hierarchy_reset(struct fperf_hierarchy *h)
 			const struct fperf_level *const level = fperf_instance(h, i, k);
 			uint64_t *const rng = level->store.rng;
 
+			if (level->full)
+				fperf_full_cache_reset(level->full);
 			if (!rng)
 				continue;
 			/* The state of the generator must not be 0; odd multiples keep different seeds different. */
@@ -232,6 +243,19 @@ static void leave_bulk(struct fperf_hierarchy *h)
 	h->state->in_bulk = 0;
 }
 
+/* For what one more access may make what is kept on the side remember: of lines it moves, far fewer than so many. */
+static int make_room(struct fperf_hierarchy *h)
+{
+	const uint64_t many = 64;
+
+	if (h->sharing && fperf_sharing_reserve(h->sharing))
+		return FPERF_ERR(NO_MEMORY);
+	for (unsigned int at = 0; h->config.split_misses && at < h->config.nr_levels; at++)
+		if (fperf_full_cache_reserve(h->path[at]->full, many))
+			return FPERF_ERR(NO_MEMORY);
+	return 0;
+}
+
 int fperf_hierarchy_access(struct fperf_hierarchy *h, const uint64_t *address, const uint8_t *write, const uint8_t *cpu,
 			   const uint8_t *klass, size_t nr, size_t *bad)
 {
@@ -267,9 +291,9 @@ int fperf_hierarchy_access(struct fperf_hierarchy *h, const uint64_t *address, c
 		fperf_hierarchy_serve_class(h, klass ? klass[i] : 0);
 		if (h->coherence && cpu && cpu[i] != h->coherence->cpu)
 			fperf_coherence_enter(h, cpu[i]);
+		if (make_room(h))
+			return FPERF_ERR(NO_MEMORY);
 		if (h->sharing) {
-			if (fperf_sharing_reserve(h->sharing))
-				return FPERF_ERR(NO_MEMORY);
 			h->word = (uint32_t)(address[i] >> FPERF_SHARING_WORD_SHIFT) &
 				  ((1u << (shift - FPERF_SHARING_WORD_SHIFT)) - 1);
 		}
@@ -299,7 +323,7 @@ int fperf_hierarchy_run(struct fperf_hierarchy *h, uint64_t address, uint64_t nr
 	fperf_hierarchy_serve_class(h, klass);
 	h->word = 0;
 	for (uint64_t i = 0; i < nr; i++) {
-		if (h->sharing && fperf_sharing_reserve(h->sharing))
+		if (make_room(h))
 			return FPERF_ERR(NO_MEMORY);
 		fperf_walk(h, line + i, write);
 	}

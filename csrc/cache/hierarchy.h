@@ -47,7 +47,7 @@ struct fperf_level_config {
 	uint32_t prefetch;  /* 1: a demand miss also brings the next line */
 	uint32_t victim_lines; /* of the victim cache behind the level, LRU; 0 for none */
 	uint32_t nr_sharers;  /* CPUs of one instance of the level, at least those of the level above */
-	uint64_t seed;	/* of policy random; of instance k: seed + k */
+	uint64_t seed; /* of policy random; of instance k: seed + k */
 };
 
 struct fperf_hierarchy_config {
@@ -59,7 +59,7 @@ struct fperf_hierarchy_config {
 	uint32_t interleave_shift; /* so many bytes are of one socket, the next of the next; 0: all are of the first */
 	uint32_t forward_clean; /* 1: a clean line that another cache holds comes from there, 0: from memory */
 	uint32_t track_sharing; /* 1: keep who used and took which words (sharing.h), which costs speed */
-	uint32_t pad;
+	uint32_t split_misses; /* 1: count misses by kind (miss_kind.h), which costs speed */
 	struct fperf_level_config level[FPERF_HIERARCHY_MAX_LEVELS];
 };
 
@@ -71,6 +71,7 @@ struct fperf_level_counters {
 	uint64_t victims_in; /* clean lines an exclusive level took from above */
 	uint64_t back_invalidations; /* lines lost because an inclusive level below lost them */
 	uint64_t prefetches, prefetches_useful, prefetches_useless;
+	uint64_t compulsory, capacity, conflict, coherence; /* misses by kind; 0 unless split */
 };
 
 /* How far the CPU is whose cache is concerned. */

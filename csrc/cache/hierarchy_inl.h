@@ -15,6 +15,7 @@ struct fperf_level {
 	struct fperf_level_config config;
 	struct fperf_store store;
 	struct fperf_store victims; /* one set of config.victim_lines ways */
+	struct fperf_full_cache *full; /* NULL unless misses are split */
 	struct fperf_lru_set *sets; /* of bulk, nr_sets of them; NULL if the configuration needs the general engine */
 };
 

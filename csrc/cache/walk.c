@@ -2,6 +2,7 @@
 #include "cache/walk.h"
 
 #include "cache/coherence.h"
+#include "cache/miss_kind.h"
 #include "cache/sharing.h"
 
 /* At a level, 0 the first; nr_levels is memory. All count into the row of the access's class. */
@@ -84,6 +85,8 @@ static void hand_down(struct fperf_hierarchy *h, unsigned int at, uint64_t line,
 		*here |= dirty;
 	else
 		put(h, at, fperf_entry(line, dirty));
+	if (level->full)
+		fperf_full_cache_put(level->full, line);
 }
 
 /* An entry has left level `at` for good. */
@@ -132,6 +135,8 @@ static void write_back(struct fperf_hierarchy *h, unsigned int at, uint64_t line
 		*here |= FPERF_ENTRY_DIRTY;
 	else if (!here && level->config.write_allocate)
 		put(h, at, fperf_entry(line, level->config.write_through ? 0 : FPERF_ENTRY_DIRTY));
+	if (level->full && (here || level->config.write_allocate))
+		fperf_full_cache_put(level->full, line);
 	if (level->config.write_through || (!here && !level->config.write_allocate))
 		fperf_walk_write_below(h, at, line);
 }
@@ -164,6 +169,24 @@ static void prefetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line)
 	}
 	h->count[at].prefetches++;
 	put(h, at, fperf_entry(line, FPERF_ENTRY_PREFETCHED | fetch(h, at + 1, line, false)));
+	if (h->path[at]->full)
+		fperf_full_cache_put(h->path[at]->full, line);
+}
+
+/* A level is asked for a line, and may miss it. */
+static void split_miss(struct fperf_hierarchy *h, unsigned int at, uint64_t line, bool write, bool missed)
+{
+	const struct fperf_level *const level = h->path[at];
+	const enum fperf_fetch_kind fetch_kind = exclusive(h, at)			? FPERF_FETCH_GIVES_AWAY :
+						 write && !level->config.write_allocate ? FPERF_FETCH_PASSES_ON :
+											  FPERF_FETCH_TAKES_IN;
+	const enum fperf_miss_kind kind = fperf_full_cache_fetch(level->full, line, fetch_kind);
+	struct fperf_level_counters *const count = &h->count[at];
+
+	count->compulsory += missed && kind == FPERF_MISS_COMPULSORY;
+	count->capacity += missed && kind == FPERF_MISS_CAPACITY;
+	count->conflict += missed && kind == FPERF_MISS_CONFLICT;
+	count->coherence += missed && kind == FPERF_MISS_COHERENCE;
 }
 
 /* Returns the dirty bit that comes up with the line: an exclusive level gives away its only copy. */
@@ -183,6 +206,8 @@ static uint64_t fetch(struct fperf_hierarchy *h, unsigned int at, uint64_t line,
 	}
 	h->count[at].fetches++;
 	here = fperf_store_use(&level->store, line);
+	if (level->full)
+		split_miss(h, at, line, write, !here);
 	if (here) {
 		h->count[at].hits++;
 		h->count[at].prefetches_useful += (*here & FPERF_ENTRY_PREFETCHED) != 0;

@@ -64,7 +64,7 @@ cdef extern from "cache/hierarchy.h" nogil:
         uint32_t interleave_shift
         uint32_t forward_clean
         uint32_t track_sharing
-        uint32_t pad
+        uint32_t split_misses
         fperf_level_config level[FPERF_HIERARCHY_MAX_LEVELS]
 
     struct fperf_level_counters:
@@ -79,6 +79,10 @@ cdef extern from "cache/hierarchy.h" nogil:
         uint64_t prefetches
         uint64_t prefetches_useful
         uint64_t prefetches_useless
+        uint64_t compulsory
+        uint64_t capacity
+        uint64_t conflict
+        uint64_t coherence
 
     struct fperf_transfer_counters:
         uint64_t nr[FPERF_NR_TRANSFERS][FPERF_NR_TIERS]

@@ -29,6 +29,7 @@ class Hierarchy:
         interleave_shift: int,
         forward_clean: bool,
         track_sharing: bool,
+        split_misses: bool,
     ) -> None: ...
     def reset(self) -> None: ...
     def access(

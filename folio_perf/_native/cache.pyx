@@ -61,13 +61,16 @@ cdef class Hierarchy:
         Whether clean lines come from another cache that holds them rather than from memory.
     track_sharing : bool
         Whether to keep who used and took which words.
+    split_misses : bool
+        Whether to count misses by kind.
     """
 
     cdef fperf_hierarchy *h
     cdef int nr_levels
 
     def __cinit__(self, const fperf_level_config[::1] levels not None, int line_shift, int nr_threads, cpus,
-                  int interleave_shift, bint forward_clean, bint track_sharing):
+                  int interleave_shift, bint forward_clean, bint track_sharing,
+                  bint split_misses):
         cdef fperf_hierarchy_config config
         cdef int i
         config.nr_levels = <uint32_t>levels.shape[0]
@@ -76,7 +79,7 @@ cdef class Hierarchy:
         config.interleave_shift = <uint32_t>interleave_shift
         config.forward_clean = forward_clean
         config.track_sharing = track_sharing
-        config.pad = 0
+        config.split_misses = split_misses
         for i in range(min(levels.shape[0], MAX_LEVELS)):
             config.level[i] = levels[i]
         check(fperf_hierarchy_create(&config, &self.h))

@@ -95,8 +95,44 @@ class LevelConfig:
     seed: int = 0
 
 
+class FullCache:
+    """Fully associative, LRU: beside a level, it tells what kind of miss one is."""
+
+    def __init__(self, nr_lines: int) -> None:
+        self.nr_lines = nr_lines
+        self.held: list[int] = []
+        self.seen: set[int] = set()
+        self.lost: set[int] = set()
+
+    def fetch(self, number: int, *, takes_in: bool, gives_away: bool) -> str:
+        if number not in self.seen:
+            kind = "compulsory"
+        elif number in self.lost:
+            kind = "coherence"
+        else:
+            kind = "conflict" if number in self.held else "capacity"
+        if gives_away or not (takes_in or number in self.held):
+            self.seen.add(number)
+            self.lost.discard(number)
+            self.held = [line for line in self.held if line != number]
+        else:
+            self.put(number)
+        return kind
+
+    def put(self, number: int) -> None:
+        self.seen.add(number)
+        self.lost.discard(number)
+        self.held = [number, *(line for line in self.held if line != number)][: self.nr_lines]
+
+    def lose(self, number: int) -> None:
+        if number in self.seen:
+            self.held = [line for line in self.held if line != number]
+            self.lost.add(number)
+
+
 class Level:
     def __init__(self, config: LevelConfig) -> None:
+        self.full = FullCache(config.nr_sets * config.nr_ways)
         self.config = config
         self.store = Store(config.nr_sets, config.nr_ways, config.policy, config.seed)
         self.victims = Store(1, config.victim_lines, "lru")
@@ -106,7 +142,8 @@ class Level:
 class Hierarchy:
     """``count[level][class, counter]``; the last level is memory."""
 
-    def __init__(self, configs: Sequence[LevelConfig]) -> None:
+    def __init__(self, configs: Sequence[LevelConfig], split_misses: bool = False) -> None:
+        self.split_misses = split_misses
         self.levels = [Level(config) for config in configs]
         self.count: list[Counter[tuple[int, str]]] = [Counter() for _ in range(len(configs) + 1)]
         self.klass = 0
@@ -126,6 +163,10 @@ class Hierarchy:
         level = self.levels[at]
         line = level.store.use(number)
         self._note(at, "hits" if line else "misses")
+        takes_in = level.config.write_allocate or not write
+        kind = level.full.fetch(number, takes_in=takes_in, gives_away=level.exclusive)
+        if not line and self.split_misses:
+            self._note(at, kind)
         line = line or self._recall(at, number)
         if line:
             if line.prefetched:
@@ -162,6 +203,7 @@ class Hierarchy:
         if not (level.store.find(number) or level.victims.find(number)):
             self._note(at, "prefetches")
             self._put(at, Line(number, self._fetch(at + 1, number, False), prefetched=True))
+            level.full.put(number)
 
     def _recall(self, at: int, number: int) -> Line | None:
         line = self.levels[at].victims.remove(number)
@@ -210,6 +252,7 @@ class Hierarchy:
             here.dirty |= dirty
         else:
             self._put(at, Line(number, dirty))
+        level.full.put(number)
 
     def _write_below(self, at: int, number: int) -> None:
         self._note(at, "writebacks_out")
@@ -221,6 +264,8 @@ class Hierarchy:
             return
         level = self.levels[at]
         line = level.store.use(number) or self._recall(at, number)
+        if line or level.config.write_allocate:
+            level.full.put(number)
         if line:
             self._store(at, line)
         else:

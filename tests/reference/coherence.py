@@ -50,8 +50,10 @@ class Place:
 class CoherentHierarchy(Hierarchy):
     """``transfers[class, kind, tier]`` and ``transfers[class, "remote_memory"]`` beside ``count``."""
 
-    def __init__(self, configs: Sequence[LevelConfig], cpus: Cpus, shared_by: Sequence[int]) -> None:
-        super().__init__(configs)
+    def __init__(
+        self, configs: Sequence[LevelConfig], cpus: Cpus, shared_by: Sequence[int], split_misses: bool = False
+    ) -> None:
+        super().__init__(configs, split_misses)
         self.cpus, self.shared_by = cpus, shared_by
         self.instances = [
             [Level(replace(config, seed=(config.seed + k) % 2**64)) for k in range(-(-cpus.nr // width))]
@@ -139,6 +141,7 @@ class CoherentHierarchy(Hierarchy):
     def _lose(self, place: Place, number: int) -> None:
         for level in place.levels:
             lost = level.store.remove(number) or level.victims.remove(number)
+            level.full.lose(number)
             if lost and lost.prefetched:
                 self._note(next(at for at, each in enumerate(self.instances) if level in each), "prefetches_useless")
 
