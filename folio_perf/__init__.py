@@ -12,7 +12,7 @@ them.
 from __future__ import annotations
 
 from folio_perf._native.errors import FperfError
-from folio_perf.cache import CacheHierarchy, CacheLevel, CacheStats, SharedLine
+from folio_perf.cache import CacheHierarchy, CacheLevel, CacheStats, PageRange, SharedLine, TlbArray
 from folio_perf.claims import Claim, claims
 from folio_perf.compare import DEFAULT_SCHEMES, compare
 from folio_perf.contention import contention
@@ -67,6 +67,7 @@ __all__ = [
     "Geometry",
     "KernelProfile",
     "Machine",
+    "PageRange",
     "Result",
     "Scenario",
     "ScenarioBuilder",
@@ -74,6 +75,7 @@ __all__ = [
     "SchemeInfo",
     "SchemeSpec",
     "SharedLine",
+    "TlbArray",
     "Trace",
     "TraceError",
     "__version__",

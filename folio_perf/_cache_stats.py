@@ -9,6 +9,7 @@ from operator import index
 import numpy as np
 from numpy.typing import NDArray
 
+from folio_perf._cache_tlb import TlbStats
 from folio_perf._native import cache as native
 
 TRAFFIC = ("fetches", "hits", "misses", "writebacks_in", "writebacks_out")
@@ -49,12 +50,15 @@ class CacheStats:
         The tier is where the other CPU is: ``smt`` the same core, ``ccx``, ``socket``, ``remote`` another socket.
     remote_memory : array of uint64, shape (256,)
         Fetches, by class, from memory of another socket than the CPU's.
+    tlb : TlbStats
+        Without arrays if addresses are not translated.
     """
 
     names: tuple[str, ...]
     counters: NDArray[np.void]
     transfers: NDArray[np.uint64]
     remote_memory: NDArray[np.uint64]
+    tlb: TlbStats
 
     def __sub__(self, earlier: CacheStats) -> CacheStats:
         if self.names != earlier.names:
@@ -63,21 +67,24 @@ class CacheStats:
         for field in native.COUNTERS_DTYPE.names or ():
             difference[field] = self.counters[field] - earlier.counters[field]
         return CacheStats(
-            self.names, difference, self.transfers - earlier.transfers, self.remote_memory - earlier.remote_memory
+            self.names,
+            difference,
+            self.transfers - earlier.transfers,
+            self.remote_memory - earlier.remote_memory,
+            self.tlb - earlier.tlb,
         )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, CacheStats):
             return NotImplemented
-        return (
-            self.names == other.names
-            and bool((self.counters == other.counters).all())
-            and bool((self.transfers == other.transfers).all())
-            and bool((self.remote_memory == other.remote_memory).all())
-        )
+        return self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash((self.names, self.counters.tobytes(), self.transfers.tobytes(), self.remote_memory.tobytes()))
+        return hash(self._key())
+
+    def _key(self) -> tuple[object, ...]:
+        arrays = (self.counters, self.transfers, self.remote_memory)
+        return (self.names, *(array.tobytes() for array in arrays), self.tlb.key())
 
     def by_class(self, klass: int) -> CacheStats:
         """Keep what accesses of one class did, 0 to 255."""
@@ -87,7 +94,7 @@ class CacheStats:
         remote_memory = np.zeros_like(self.remote_memory)
         counters[klass], transfers[klass] = self.counters[klass], self.transfers[klass]
         remote_memory[klass] = self.remote_memory[klass]
-        return CacheStats(self.names, counters, transfers, remote_memory)
+        return CacheStats(self.names, counters, transfers, remote_memory, self.tlb.by_class(klass))
 
     def to_dict(self) -> dict[str, dict[str, int]]:
         """Traffic of each level, in lines: fetches, hits, misses, writebacks_in, writebacks_out."""
@@ -103,6 +110,10 @@ class CacheStats:
             name: {field: int(self.counters[field][:, level].sum()) for field in fields}
             for level, name in enumerate((*self.names, "memory"))
         }
+
+    def tlb_to_dict(self) -> dict[str, dict[str, int]]:
+        """Lookups, hits and misses of each array of the TLBs; ``walks`` by bytes of the page."""
+        return self.tlb.to_dict()
 
     def transfers_to_dict(self) -> dict[str, dict[str, int]]:
         """Transfers between CPUs by kind and tier; ``remote_memory`` has the tier ``remote`` alone."""

@@ -7,7 +7,7 @@ write-back, or a store that a level sends on, takes a way below without a fetch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import index
 from typing import Any
@@ -15,10 +15,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from folio_perf._cache_occupancy import OccupancyWatch
 from folio_perf._cache_stats import CacheStats, HeldLine, SharedLine, WordUse, shared_lines
+from folio_perf._cache_tlb import PageRange, TlbArray, Tlbs, TlbStats
 from folio_perf._native import cache as native
 
-__all__ = ["CacheHierarchy", "CacheLevel", "CacheStats", "HeldLine", "SharedLine", "WordUse"]
+__all__ = [
+    "CacheHierarchy",
+    "CacheLevel",
+    "CacheStats",
+    "HeldLine",
+    "OccupancyWatch",
+    "PageRange",
+    "SharedLine",
+    "TlbArray",
+    "TlbStats",
+    "WordUse",
+]
 
 LINE_BYTES = (32, 64, 128)
 SCOPES = ("cpu", "core", "ccx", "socket", "machine")
@@ -124,6 +137,13 @@ class CacheHierarchy:
     split_misses : bool
         Whether to count misses by kind: compulsory, capacity, conflict, coherence. Costs speed, and memory for each
         line a level sees.
+    tlb : iterable of TlbArray
+        TLBs of each core. They see every access, and nothing of the walks they cause: what page tables need of the
+        caches is not modelled.
+    page_bytes : int
+        Size of the pages that map addresses outside all `pages`.
+    pages : iterable of PageRange
+        Addresses that pages of another size map.
 
     Raises
     ------
@@ -146,6 +166,9 @@ class CacheHierarchy:
         forward_clean: bool = True,
         track_sharing: bool = False,
         split_misses: bool = False,
+        tlb: Iterable[TlbArray] = (),
+        page_bytes: int = 4096,
+        pages: Iterable[PageRange | tuple[int, int, int]] = (),
     ) -> None:
         self.levels = tuple(levels)
         self.nr_cpus = nr_cpus
@@ -182,6 +205,7 @@ class CacheHierarchy:
         config["nr_sharers"] = _sharers(self.levels, groups)
         if nr_threads > 1:
             self._check_threads(config, nr_threads)
+        self._tlbs = Tlbs.of(tlb, page_bytes, pages)
         self._native = native.Hierarchy(
             config,
             line_bytes.bit_length() - 1,
@@ -191,6 +215,9 @@ class CacheHierarchy:
             forward_clean,
             track_sharing,
             split_misses,
+            [size.bit_length() - 1 for size in self._tlbs.page_bytes],
+            self._tlbs.arrays,
+            self._tlbs.ranges,
         )
         self.split_misses = split_misses
 
@@ -271,7 +298,8 @@ class CacheHierarchy:
     def stats(self) -> CacheStats:
         """Counters since the beginning, or since `reset`."""
         names = tuple(level.name for level in self.levels)
-        return CacheStats(names, self._native.counters(), *self._native.transfers())
+        tlb = self._tlbs.stats(self._native.translations())
+        return CacheStats(names, self._native.counters(), *self._native.transfers(), tlb)
 
     def sharing(self, limit: int = 20) -> list[SharedLine]:
         """List the lines that CPUs took from each other since the beginning, or since `reset`, most often taken first.
@@ -305,41 +333,30 @@ class CacheHierarchy:
             raise ValueError(f"[{first:#x}, {end:#x}) must lie within 0 and 2^57")
         return self._native.occupancy(self._number(level), self._checked_cpu(cpu), first, end) * self.line_bytes
 
-    def occupancy_timeline(
-        self,
-        level: str,
-        ranges: Iterable[tuple[int, int]],
-        addresses: NDArray[np.uint64],
-        write: NDArray[np.bool_] | NDArray[np.uint8] | None = None,
-        *,
-        every: int,
-    ) -> NDArray[np.int64]:
-        """Access addresses, and see every so often how much of a level address ranges hold.
+    def watch(self, level: str, ranges: Mapping[str, tuple[int, int]], *, every: int, cpu: int = 0) -> OccupancyWatch:
+        """See every so many accesses how much of a level address ranges hold.
 
         Parameters
         ----------
         level : str
-        ranges : iterable of (first, end)
-            Addresses.
-        addresses, write
-            As `access` takes them.
+        ranges : mapping of str to (first, end)
+            Addresses by a name for them.
         every : int
             Accesses between two looks.
+        cpu : int
+            Of the instance that serves it.
 
         Returns
         -------
-        int64, shape (nr_looks + 1, nr_ranges)
-            Bytes: before the first access, then after each `every` of them, and at the end.
+        OccupancyWatch
+            Give the accesses to it instead of to the hierarchy.
+
+        Raises
+        ------
+        ValueError
+            If there is no such level or CPU, or a range or `every` is impossible.
         """
-        if index(every) < 1:
-            raise ValueError(f"every {every} must be 1 or more")
-        wanted = list(ranges)
-        rows = [[self.occupancy_bytes(level, *each) for each in wanted]]
-        for start in range(0, len(addresses), every):
-            part = slice(start, start + every)
-            self.access(addresses[part], None if write is None else write[part])
-            rows.append([self.occupancy_bytes(level, *each) for each in wanted])
-        return np.array(rows, dtype=np.int64)
+        return OccupancyWatch(self, level, ranges, every, cpu)
 
     def reset(self) -> None:
         """Empty caches and zero counters."""

@@ -8,7 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from folio_perf.cache import ADDRESS_END, CacheHierarchy, CacheLevel
+from folio_perf.cache import ADDRESS_END, CacheHierarchy, CacheLevel, PageRange, TlbArray
 
 __all__ = ["FORMATS", "Accesses", "load_hierarchy", "read_addresses"]
 
@@ -48,6 +48,8 @@ HIERARCHY_KEYS = frozenset(
         "cpus_per_socket",
         "memory_interleave_bytes",
         "forward_clean",
+        "split_misses",
+        "page_bytes",
     }
 )
 
@@ -55,8 +57,9 @@ HIERARCHY_KEYS = frozenset(
 def load_hierarchy(path: str | os.PathLike[str], *, track_sharing: bool = False) -> CacheHierarchy:
     """Build the hierarchy that a TOML file describes.
 
-    The file has one ``[[level]]`` per level with the fields of `CacheLevel`, and may have any other argument of
-    `CacheHierarchy` but ``nr_threads``.
+    The file has one ``[[level]]`` per level with the fields of `CacheLevel`; it may have one ``[[tlb]]`` per array of
+    the TLBs with those of `TlbArray`, one ``[[pages]]`` per stretch of pages with those of `PageRange`, and any other
+    argument of `CacheHierarchy` but ``nr_threads``.
 
     Parameters
     ----------
@@ -73,28 +76,47 @@ def load_hierarchy(path: str | os.PathLike[str], *, track_sharing: bool = False)
     """
     try:
         table = tomllib.loads(Path(path).read_bytes().decode())
-        extra = sorted(set(table) - HIERARCHY_KEYS - {"level"})
+        extra = sorted(set(table) - HIERARCHY_KEYS - set(_TABLES))
         if extra:
             raise ValueError(f"the file has {', '.join(map(repr, extra))}, which means nothing here")
-        levels = table.pop("level", [])
-        if not isinstance(levels, list) or not levels:
+        levels, tlb, pages = ([_made(name, row) for row in _rows(table, name)] for name in _TABLES)
+        if not levels:
             raise ValueError("there must be one [[level]] or more")
-        return CacheHierarchy([_level(level) for level in levels], track_sharing=track_sharing, **table)
+        return CacheHierarchy(levels, track_sharing=track_sharing, tlb=tlb, pages=pages, **table)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
-def _level(table: Any) -> CacheLevel:
-    known = {field.name for field in fields(CacheLevel)}
-    if not isinstance(table, dict):
-        raise ValueError(f"level {table!r} must be a table")
-    for words, wrong in (
-        ("lacks", sorted({"name", "size_bytes", "nr_ways"} - set(table))),
-        ("has unknown", sorted(set(table) - known)),
-    ):
+class _Table(NamedTuple):
+    make: Callable[..., Any]
+    fields: frozenset[str]
+    needed: frozenset[str]
+
+
+def _table(kind: Callable[..., Any]) -> _Table:
+    parameters = signature(kind).parameters.values()
+    needed = frozenset(each.name for each in parameters if each.default is each.empty)
+    return _Table(kind, frozenset(each.name for each in parameters), needed)
+
+
+_TABLES = {"level": _table(CacheLevel), "tlb": _table(TlbArray), "pages": _table(PageRange)}
+
+
+def _rows(table: dict[str, Any], name: str) -> list[Any]:
+    rows = table.pop(name, [])
+    if not isinstance(rows, list):
+        raise ValueError(f"{name} must be written [[{name}]], once for each")
+    return rows
+
+
+def _made(kind: str, row: Any) -> Any:
+    if not isinstance(row, dict):
+        raise ValueError(f"{kind} {row!r} must be a table")
+    make, known, needed = _TABLES[kind]
+    for words, wrong in (("lacks", sorted(needed - set(row))), ("has unknown", sorted(set(row) - known))):
         if wrong:
-            raise ValueError(f"level {table.get('name', '?')} {words} {', '.join(map(repr, wrong))}")
-    return CacheLevel(**table)
+            raise ValueError(f"{kind} {row.get('name', '?')} {words} {', '.join(map(repr, wrong))}")
+    return make(**row)
 
 
 # ---- lines of text, one access each -------------------------------------------------------------------------------

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from folio_perf._plotting_contention import curves
+from folio_perf._plotting_occupancy import occupancy
 from folio_perf._plotting_pieces import COLOURS, count_label, marks_text, run_label, time_label
 from folio_perf._plotting_waterfall import waterfall
-from folio_perf.results import KIND, Comparison, Contention, EventRow, Explanation
+from folio_perf.results import KIND, Comparison, Contention, EventRow, Explanation, Occupancy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PICTURE_SUFFIXES", "check_target", "curves", "figure", "save", "waterfall"]
+__all__ = ["PICTURE_SUFFIXES", "check_target", "curves", "figure", "occupancy", "save", "waterfall"]
 
 PICTURE_SUFFIXES: Final = (".png", ".svg", ".pdf")
 
@@ -209,12 +210,12 @@ def check_target(path: str | os.PathLike[str]) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target.parent))
 
 
-def save(shown: Comparison | Explanation | Contention, path: str | os.PathLike[str]) -> None:
-    """Draw bars, a waterfall or curves into a file; nobody ever sees half a picture.
+def save(shown: Comparison | Explanation | Contention | Occupancy, path: str | os.PathLike[str]) -> None:
+    """Draw bars, a waterfall or curves, as `shown` needs them, into a file; nobody ever sees half a picture.
 
     Parameters
     ----------
-    shown : Comparison, Explanation or Contention
+    shown : Comparison, Explanation, Contention or Occupancy
     path : str or path
         Ends in one of `PICTURE_SUFFIXES`.
 
@@ -227,10 +228,15 @@ def save(shown: Comparison | Explanation | Contention, path: str | os.PathLike[s
     """
     check_target(path)
     target = Path(path)
-    if isinstance(shown, Comparison):
-        drawn = figure(shown)
-    else:
-        drawn = waterfall(shown) if isinstance(shown, Explanation) else curves(shown)
+    match shown:
+        case Comparison():
+            drawn = figure(shown)
+        case Explanation():
+            drawn = waterfall(shown)
+        case Contention():
+            drawn = curves(shown)
+        case Occupancy():
+            drawn = occupancy(shown)
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:

@@ -19,6 +19,7 @@ from folio_perf._results_contention import (
     crossovers,
 )
 from folio_perf._results_explanation import EFFECTS, Difference, Explanation, Part
+from folio_perf._results_occupancy import Occupancy
 from folio_perf._results_run import (
     CLASSES,
     FIXED,
@@ -51,6 +52,7 @@ __all__ = [
     "EventStats",
     "Explanation",
     "Failure",
+    "Occupancy",
     "Outcome",
     "Part",
     "Result",

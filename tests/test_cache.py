@@ -286,7 +286,7 @@ def test_stats_subtract_and_filter() -> None:
     assert list(before.to_dict()) == ["L1", "L2", "L3"]
     assert before.to_dict_full()["memory"]["fetches"] == 100
     with pytest.raises(ValueError, match="do not belong"):
-        _ = before - CacheStats(("L1",), before.counters, before.transfers, before.remote_memory)
+        _ = before - CacheStats(("L1",), before.counters, before.transfers, before.remote_memory, before.tlb)
 
 
 def test_snapshot_and_reset() -> None:
@@ -312,13 +312,33 @@ def test_occupancy() -> None:
     caches = CacheHierarchy(CONFIG_A)
     first = 1 << 30
     addresses = np.arange(first, first + (32 << 10), 64, dtype=np.uint64)
-    timeline = caches.occupancy_timeline(
-        "L1", [(first, first + (16 << 10)), (first, first + (1 << 20))], addresses, every=256
-    )
-    assert timeline.tolist() == [[0, 0], [16 << 10, 16 << 10], [16 << 10, 32 << 10]]
+    ranges = {"half": (first, first + (16 << 10)), "all": (first, first + (1 << 20))}
+    watch = caches.watch("L1", ranges, every=200)
+    for piece in np.array_split(addresses, 7):
+        watch.access(piece)
+    seen = watch.occupancy()
+    assert seen.accesses == (0, 200, 400, 512)
+    held = [min(nr * 64, bound) for nr in seen.accesses for bound in (16 << 10, 32 << 10)]
+    assert [each for look in seen.held_bytes for each in look] == held
+    assert (seen.level, seen.size_bytes) == ("L1", 48 << 10)
+    assert seen.to_dict()["looks"][1] == {"accesses": 200, "held_bytes": [200 * 64, 200 * 64]}
     # Two of three ways of every set.
     assert caches.occupancy_bytes("L1") / CONFIG_A[0].size_bytes == pytest.approx(2 / 3)
     assert caches.occupancy_bytes("L1", first + 1, first + 2) == 64
+
+
+@pytest.mark.parametrize(
+    ("level", "ranges", "every", "words"),
+    [
+        ("L4", {"all": (0, 64)}, 1, "no level 'L4'"),
+        ("L1", {"all": (64, 0)}, 1, "must lie within 0 and 2\\^57"),
+        ("L1", {"all": (0, 64)}, 0, "every 0 must be 1 or more"),
+        ("L1", {}, 1, "one address range or more"),
+    ],
+)
+def test_impossible_watches(level: str, ranges: dict[str, tuple[int, int]], every: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        CacheHierarchy(CONFIG_A).watch(level, ranges, every=every)
 
 
 @pytest.mark.parametrize(("size_bytes", "nr_ways", "held"), [(32 << 10, 8, 1.0), (48 << 10, 12, 2 / 3)])

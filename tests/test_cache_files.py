@@ -111,6 +111,9 @@ def test_bad_traces(form: str, content: bytes, words: str, tmp_path: Path) -> No
         (("line_bytes = 64", "line_bites = 64"), "'line_bites', which means nothing"),
         (("line_bytes = 64", "line_bytes = 63"), "line_bytes 63 must be one of"),
         (("[[level]]", "[[level"), "trace.toml: "),
+        (("line_bytes = 64", "tlb = 3"), r"tlb must be written \[\[tlb\]\]"),
+        (("[[level]]", "[[tlb]]\nname = 'L1'\n[[level]]"), "tlb L1 lacks 'nr_entries', 'nr_ways', 'page_bytes'"),
+        (("[[level]]", "[[pages]]\nfirst = 0\nlast = 9\n[[level]]"), r"pages \? lacks 'end', 'page_bytes'"),
     ],
 )
 def test_bad_hierarchies(change: tuple[str, str], words: str, tmp_path: Path) -> None:
@@ -227,3 +230,51 @@ def test_a_trace_of_several_cpus(tmp_path: Path) -> None:
     run("cache", str(trace), "--config", str(config), status=2)
     with pytest.raises(ValueError, match=r"cpu\[1\] is 7; there are 4 CPUs"):
         load_hierarchy(config).access(*next(read_addresses(trace, "parquet")))
+
+
+TRANSLATED = """
+split_misses = true
+[[tlb]]
+name = "dTLB"
+nr_entries = 2
+nr_ways = 2
+page_bytes = [4096, 2097152]
+[[pages]]
+first = 0x200000
+end = 0x400000
+page_bytes = 2097152
+[[level]]
+name = "L1"
+size_bytes = 256
+nr_ways = 2
+"""
+
+
+def test_translations_kinds_and_occupancy(tmp_path: Path) -> None:
+    config, trace, picture = tmp_path / "config.toml", tmp_path / "trace.din", tmp_path / "held.svg"
+    config.write_text(TRANSLATED)
+    addresses = [0, 0x200000, 0x3FF000, 0, 4096, 0x200000]
+    trace.write_text("".join(f"0 {address:x}\n" for address in addresses))
+    watch = ("--watch", "low=0:0x2000", "--watch", "huge=0x200000:0x400000", "--every", 2)
+    done = command(trace, "--config", config, "--json", *watch, "--plot", picture)
+    assert (done.returncode, done.stderr) == (0, "")
+    value = json.loads(done.stdout)
+    walks = {"4096": 2, "2097152": 2}
+    assert value["tlb"] == {"dTLB": {"lookups": 6, "hits": 2, "misses": 4}, "walks": walks}
+    assert value["L1"]["compulsory"] == 4
+    assert [look["accesses"] for look in value["occupancy"]["looks"]] == [0, 2, 4, 6]
+    assert value["occupancy"]["looks"][1]["held_bytes"] == [64, 64]
+    assert b"<svg" in picture.read_bytes()
+    text = command(trace, "--config", config, *watch)
+    assert (text.returncode, text.stderr) == (0, "")
+    assert "walks, pages of 2,048 KiB" in text.stdout
+    assert max(map(len, text.stdout.splitlines())) <= 72
+    for wrong, words in (
+        (("--watch", "0:64"), "must be NAME=FIRST:END"),
+        (("--watch", "a=0:64", "--watch", "a=0:64"), "'a' is given twice"),
+        (("--plot", picture), "there is none"),
+        (("--watch-level", "L1"), "nothing is watched"),
+    ):
+        bad = command(trace, "--config", config, *wrong)
+        assert (bad.returncode, bad.stdout) == (2, "")
+        assert words in " ".join(bad.stderr.split())

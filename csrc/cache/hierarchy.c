@@ -64,6 +64,12 @@ static size_t lay_out(struct fperf_hierarchy *h, uint8_t *start)
 	size_t used = 0;
 
 	h->state = carve(start, &used, sizeof(*h->state));
+	if (h->tlb) {
+		void *const own = carve(start, &used, fperf_tlb_state_bytes(h->tlb));
+
+		if (own)
+			fperf_tlb_use_state(h->tlb, own);
+	}
 	for (unsigned int i = 0; i < h->config.nr_levels; i++)
 		bulk = bulk && level_is_bulk(&h->level[i].config, h->level[i].store.nr_sets);
 	for (unsigned int i = 0; i < h->config.nr_levels; i++)
@@ -140,6 +146,12 @@ int fperf_hierarchy_create(const struct fperf_hierarchy_config *config, struct f
 	err = fperf_simd_choose(&h->simd);
 	if (err)
 		goto out;
+	if (config->tlb) {
+		err = fperf_tlb_create(config->tlb, config->nr_cpus, config->cpus_per_core, &h->tlb);
+		if (err)
+			goto out;
+		h->config.tlb = NULL; /* it is the caller's */
+	}
 	err = FPERF_ERR(NO_MEMORY);
 	for (unsigned int i = 0; i < config->nr_levels; i++) {
 		h->path[i] = &h->level[i];
@@ -177,6 +189,7 @@ void fperf_hierarchy_destroy(struct fperf_hierarchy *h)
 	}
 	fperf_coherence_destroy(h->coherence);
 	fperf_sharing_destroy(h->sharing);
+	fperf_tlb_destroy(h->tlb);
 	free(h->state);
 	free(h);
 }
@@ -275,6 +288,8 @@ int fperf_hierarchy_access(struct fperf_hierarchy *h, const uint64_t *address, c
 			*bad = i;
 			return FPERF_ERR(CACHE_CPU);
 		}
+	if (h->tlb)
+		fperf_tlb_access(h->tlb, address, cpu, klass, nr);
 	if (h->coherence)
 		fperf_coherence_enter(h, 0);
 	if (h->state->in_bulk && fperf_bulk_fits(h, min >> shift, max >> shift)) {
@@ -315,6 +330,8 @@ int fperf_hierarchy_run(struct fperf_hierarchy *h, uint64_t address, uint64_t nr
 		return FPERF_ERR(CACHE_CPU);
 	if (!nr)
 		return 0;
+	if (h->tlb)
+		fperf_tlb_run(h->tlb, line << shift, 1ull << shift, nr, cpu, klass);
 	if (!klass && !h->coherence && h->state->in_bulk && fperf_bulk_fits(h, line, line + nr - 1))
 		return fperf_bulk_run(h, line, nr, write);
 	leave_bulk(h);
@@ -336,6 +353,11 @@ void fperf_hierarchy_counters(const struct fperf_hierarchy *h, struct fperf_leve
 
 	for (size_t klass = 0; klass < FPERF_HIERARCHY_NR_CLASSES; klass++)
 		memcpy(out + klass * nr_rows, h->state->count[klass], nr_rows * sizeof(*out));
+}
+
+const struct fperf_tlb *fperf_hierarchy_tlb(const struct fperf_hierarchy *h)
+{
+	return h->tlb;
 }
 
 struct fperf_sharing *fperf_hierarchy_sharing(const struct fperf_hierarchy *h)

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cache/tlb.h"
 #include "core/fperf_error.h"
 
 #define FPERF_HIERARCHY_MAX_LEVELS 4
@@ -60,6 +61,7 @@ struct fperf_hierarchy_config {
 	uint32_t forward_clean; /* 1: a clean line that another cache holds comes from there, 0: from memory */
 	uint32_t track_sharing; /* 1: keep who used and took which words (sharing.h), which costs speed */
 	uint32_t split_misses; /* 1: count misses by kind (miss_kind.h), which costs speed */
+	const struct fperf_tlb_config *tlb; /* NULL: addresses are not translated */
 	struct fperf_level_config level[FPERF_HIERARCHY_MAX_LEVELS];
 };
 
@@ -135,6 +137,9 @@ void fperf_hierarchy_counters(const struct fperf_hierarchy *h, struct fperf_leve
 
 /* out[FPERF_HIERARCHY_NR_CLASSES]; zero with one CPU. */
 void fperf_hierarchy_transfers(const struct fperf_hierarchy *h, struct fperf_transfer_counters *out);
+
+/* NULL if addresses are not translated. */
+const struct fperf_tlb *fperf_hierarchy_tlb(const struct fperf_hierarchy *h);
 
 /* NULL unless tracked; resets and snapshots leave it alone but for fperf_hierarchy_reset(). */
 struct fperf_sharing *fperf_hierarchy_sharing(const struct fperf_hierarchy *h);

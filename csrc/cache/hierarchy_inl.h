@@ -39,6 +39,7 @@ struct fperf_hierarchy {
 	struct fperf_level *path[FPERF_HIERARCHY_MAX_LEVELS + 1]; /* those that serve the current CPU, then NULL */
 	struct fperf_coherence *coherence; /* NULL with one CPU */
 	struct fperf_sharing *sharing; /* NULL unless tracked */
+	struct fperf_tlb *tlb; /* NULL if addresses are not translated */
 	uint32_t word; /* of the line that is accessed; only with sharing */
 	enum fperf_simd simd;
 	uint32_t nr_threads;

@@ -32,6 +32,41 @@ cdef extern from "cache/sharing.h" nogil:
     void fperf_sharing_uses(const fperf_sharing *s, fperf_line_use *out)
 
 
+cdef extern from "cache/tlb.h" nogil:
+    enum:
+        FPERF_TLB_MAX_ARRAYS
+        FPERF_TLB_MAX_SIZES
+
+    struct fperf_tlb_array_config:
+        uint32_t level
+        uint32_t nr_entries
+        uint32_t nr_ways
+        uint32_t sizes
+
+    struct fperf_tlb_range:
+        uint64_t first
+        uint64_t end
+        uint64_t size
+
+    struct fperf_tlb_config:
+        uint32_t nr_sizes
+        uint32_t page_shift[FPERF_TLB_MAX_SIZES]
+        uint32_t nr_arrays
+        fperf_tlb_array_config array[FPERF_TLB_MAX_ARRAYS]
+        size_t nr_ranges
+        const fperf_tlb_range *range
+
+    struct fperf_tlb_counters:
+        uint64_t lookups[FPERF_TLB_MAX_ARRAYS]
+        uint64_t hits[FPERF_TLB_MAX_ARRAYS]
+        uint64_t walks[FPERF_TLB_MAX_SIZES]
+
+    struct fperf_tlb:
+        pass
+
+    const fperf_tlb_counters *fperf_tlb_counters_of "fperf_tlb_counters"(const fperf_tlb *tlb)
+
+
 cdef extern from "cache/hierarchy.h" nogil:
     enum:
         FPERF_HIERARCHY_MAX_LEVELS
@@ -65,6 +100,7 @@ cdef extern from "cache/hierarchy.h" nogil:
         uint32_t forward_clean
         uint32_t track_sharing
         uint32_t split_misses
+        const fperf_tlb_config *tlb
         fperf_level_config level[FPERF_HIERARCHY_MAX_LEVELS]
 
     struct fperf_level_counters:
@@ -105,6 +141,7 @@ cdef extern from "cache/hierarchy.h" nogil:
     int fperf_hierarchy_run(fperf_hierarchy *h, uint64_t address, uint64_t nr, bint write, uint8_t cpu, uint8_t klass)
     void fperf_hierarchy_counters(const fperf_hierarchy *h, fperf_level_counters *out)
     void fperf_hierarchy_transfers(const fperf_hierarchy *h, fperf_transfer_counters *out)
+    const fperf_tlb *fperf_hierarchy_tlb(const fperf_hierarchy *h)
     fperf_sharing *fperf_hierarchy_sharing(const fperf_hierarchy *h)
     uint64_t fperf_hierarchy_occupancy(const fperf_hierarchy *h, unsigned int level, uint32_t cpu, uint64_t first,
                                        uint64_t end)

@@ -6,6 +6,7 @@ instance belongs to one thread at a time.
 """
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from folio_perf._native.cache cimport *
 from folio_perf._native.errors cimport check
@@ -22,6 +23,7 @@ MAX_CPUS = <int>FPERF_HIERARCHY_MAX_CPUS
 cdef fperf_level_config a_level
 cdef fperf_level_counters a_counter
 cdef fperf_held_line a_line
+cdef fperf_tlb_range a_range
 
 LEVEL_DTYPE = np.asarray(<fperf_level_config[:1]>&a_level).dtype
 COUNTERS_DTYPE = np.asarray(<fperf_level_counters[:1]>&a_counter).dtype
@@ -34,6 +36,14 @@ LINE_USE_DTYPE = np.dtype(
 )
 assert SHARED_LINE_DTYPE.itemsize == sizeof(fperf_shared_line) and LINE_USE_DTYPE.itemsize == sizeof(fperf_line_use)
 LINE_DTYPE = np.asarray(<fperf_held_line[:1]>&a_line).dtype
+PAGE_RANGE_DTYPE = np.asarray(<fperf_tlb_range[:1]>&a_range).dtype
+MAX_TLB_ARRAYS = <int>FPERF_TLB_MAX_ARRAYS
+MAX_PAGE_SIZES = <int>FPERF_TLB_MAX_SIZES
+TLB_COUNTERS_DTYPE = np.dtype(
+    [("lookups", "u8", (FPERF_TLB_MAX_ARRAYS,)), ("hits", "u8", (FPERF_TLB_MAX_ARRAYS,)),
+     ("walks", "u8", (FPERF_TLB_MAX_SIZES,))]
+)
+assert TLB_COUNTERS_DTYPE.itemsize == sizeof(fperf_tlb_counters)
 
 # In the order of enum fperf_policy, fperf_inclusion, fperf_transfer and fperf_tier.
 POLICIES = ("lru", "plru", "fifo", "random")
@@ -63,6 +73,12 @@ cdef class Hierarchy:
         Whether to keep who used and took which words.
     split_misses : bool
         Whether to count misses by kind.
+    page_shifts : sequence of int
+        Logarithms of the page sizes, that of most addresses first.
+    tlb_arrays : sequence of tuple of four int
+        Of each array of the TLBs: level (0 or 1), entries, ways, bit mask of page sizes. None: no TLBs.
+    page_ranges : array of PAGE_RANGE_DTYPE, shape (nr,)
+        Addresses with pages of another size, by address.
     """
 
     cdef fperf_hierarchy *h
@@ -70,8 +86,9 @@ cdef class Hierarchy:
 
     def __cinit__(self, const fperf_level_config[::1] levels not None, int line_shift, int nr_threads, cpus,
                   int interleave_shift, bint forward_clean, bint track_sharing,
-                  bint split_misses):
+                  bint split_misses, page_shifts, tlb_arrays, const fperf_tlb_range[::1] page_ranges not None):
         cdef fperf_hierarchy_config config
+        cdef fperf_tlb_config tlb
         cdef int i
         config.nr_levels = <uint32_t>levels.shape[0]
         config.line_shift = <uint32_t>line_shift
@@ -80,6 +97,17 @@ cdef class Hierarchy:
         config.forward_clean = forward_clean
         config.track_sharing = track_sharing
         config.split_misses = split_misses
+        config.tlb = NULL
+        if tlb_arrays:
+            tlb.nr_sizes = <uint32_t>len(page_shifts)
+            for i, shift in enumerate(page_shifts[:MAX_PAGE_SIZES]):
+                tlb.page_shift[i] = shift
+            tlb.nr_arrays = <uint32_t>len(tlb_arrays)
+            for i, (level, nr_entries, nr_ways, sizes) in enumerate(tlb_arrays[:MAX_TLB_ARRAYS]):
+                tlb.array[i] = fperf_tlb_array_config(level, nr_entries, nr_ways, sizes)
+            tlb.nr_ranges = <size_t>page_ranges.shape[0]
+            tlb.range = &page_ranges[0] if tlb.nr_ranges else NULL
+            config.tlb = &tlb
         for i in range(min(levels.shape[0], MAX_LEVELS)):
             config.level[i] = levels[i]
         check(fperf_hierarchy_create(&config, &self.h))
@@ -133,6 +161,15 @@ cdef class Hierarchy:
         cdef uint64_t[:, ::1] view = out
         fperf_hierarchy_transfers(self.h, <fperf_transfer_counters *>&view[0, 0])
         return out[:, :-1].reshape(NR_CLASSES, len(TRANSFERS), len(TIERS)), out[:, -1]
+
+    def translations(self):
+        """Counters of the TLBs by class, TLB_COUNTERS_DTYPE, shape (NR_CLASSES,); zero if there are none."""
+        out = np.zeros(NR_CLASSES, dtype=TLB_COUNTERS_DTYPE)
+        cdef uint8_t[::1] view = out.view(np.uint8)
+        cdef const fperf_tlb *tlb = fperf_hierarchy_tlb(self.h)
+        if tlb is not NULL:
+            memcpy(&view[0], fperf_tlb_counters_of(tlb), <size_t>view.shape[0])
+        return out
 
     def sharing(self):
         """Lines taken, SHARED_LINE_DTYPE, and uses of any line, LINE_USE_DTYPE, in no order; None if not tracked."""
