@@ -81,6 +81,9 @@ class EventFlag(enum.IntFlag):
 TOUCH_FILL = 1
 """``what`` of a TOUCH event that fills its pages with one byte."""
 
+SMAPS_EXACT = 1
+"""``what`` of a SMAPS event that walks where the scheme knows no mapcount."""
+
 ADVICES = (
     "DONTNEED",
     "HUGEPAGE",

@@ -14,6 +14,7 @@ from folio_perf._scenario_data import (
     EVENT_DTYPE,
     MAX_CPUS,
     MAX_OBJECT_PAGES,
+    SMAPS_EXACT,
     TOUCH_FILL,
     EventFlag,
     ObjectSpec,
@@ -556,7 +557,11 @@ class _Assembler:
         self._emit(Op.EXEC, self._process(words))
 
     def smaps(self, words: _Words) -> None:
-        self._emit(Op.SMAPS, self._process(words))
+        process, what = self._process(words), 0
+        if words.more():
+            words.choice("option", ("exact",))
+            what = SMAPS_EXACT
+        self._emit(Op.SMAPS, process, what=what)
 
     def truncobj(self, words: _Words) -> None:
         what = self._object(words)
@@ -647,7 +652,7 @@ _VERBS: dict[str, tuple[str, Callable[[_Assembler, _Words], str | None], str]] =
     "folio_referenced": ("P R OFF N", _on_range(Op.FOLIO_REFERENCED), ""),
     "try_to_unmap": ("P R OFF N", _on_range(Op.TRY_TO_UNMAP), ""),
     "maybe_pinned": ("P R OFF N", _on_range(Op.MAYBE_PINNED), ""),
-    "smaps": ("P", _Assembler.smaps, ""),
+    "smaps": ("P [exact]", _Assembler.smaps, ""),
     "note": ("TEXT", _Assembler.note, ""),
     "mlock": ("P R OFF N", _on_range(Op.MLOCK), ""),
     "munlock": ("P R OFF N", _on_range(Op.MUNLOCK), ""),

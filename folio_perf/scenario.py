@@ -19,7 +19,7 @@ a comment, offsets and lengths are base pages of the geometry, regions have fixe
     mlock, munlock, pin, splice P R OFF N                      unpin, unsplice P
     ksm, swapon, swapoff            splitdbg P R OFF N [ORDER]
 
-For the model alone: ``on CPU VERB ...``, ``exec P``, ``smaps P``, and ``total_mapcount``, ``folio_referenced``,
+For the model alone: ``on CPU VERB ...``, ``exec P``, ``smaps P [exact]``, and ``total_mapcount``, ``folio_referenced``,
 ``try_to_unmap``, ``migrate``, ``khugepaged P R OFF N``, ``deferred_split``. Only P0 exists at the start.
 Declarations (sysfs, obj, region) hold for the whole scenario, wherever they stand; each other line is one step,
 counted from 0.
@@ -268,9 +268,9 @@ class ScenarioBuilder:
         """Ask of each folio mapped in the range whether a device may hold it (page_maybe_dma_pinned)."""
         return self._add("maybe_pinned", process, region, offset, nr)
 
-    def smaps(self, process: str) -> ScenarioBuilder:
-        """Read /proc/PID/smaps."""
-        return self._add("smaps", process)
+    def smaps(self, process: str, *, exact: bool = False) -> ScenarioBuilder:
+        """Read /proc/PID/smaps; `exact`: the kernel walks where the design knows no mapcount, instead of guessing."""
+        return self._add("smaps", process, *(("exact",) if exact else ()))
 
     def note(self, text: str) -> ScenarioBuilder:
         """Add a step that does nothing."""

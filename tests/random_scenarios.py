@@ -124,7 +124,7 @@ def random_scenario(seed: int, *, nr_operations: int = 40, mthp: bool = True) ->
         elif kind < 0.97:
             lines.append(f"total_mapcount {place}")
         elif kind < 0.98:
-            lines.append(f"smaps {process}")
+            lines.append(f"smaps {process}{rng.choice(('', ' exact'))}")
         elif kind < 0.985:
             lines.append(rng.choice((f"pin {place}", f"unpin {process}", f"splice {place}", f"unsplice {process}")))
         elif kind < 0.99:

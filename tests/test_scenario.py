@@ -122,6 +122,7 @@ A, B = (0x100000000000 >> 12) + 3, (0x100000000000 + (1 << 32)) >> 12
         ("try_to_unmap P0 A 0 1", event(Op.TRY_TO_UNMAP, vpn=A, nr=1)),
         ("maybe_pinned P0 A 0 1", event(Op.MAYBE_PINNED, vpn=A, nr=1)),
         ("smaps P0", event(Op.SMAPS)),
+        ("smaps P0 exact", event(Op.SMAPS, what=1)),
         ("splitdbg P0 A 0 2", event(Op.SPLIT, vpn=A, nr=2)),
         ("splitdbg P0 A 0 2 4", event(Op.SPLIT, vpn=A, nr=2, arg=4)),
         ("deferred_split", event(Op.DEFERRED_SPLIT)),

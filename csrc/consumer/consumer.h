@@ -73,8 +73,10 @@ int fperf_collapse(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start,
 int fperf_advise_reclaim(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end,
 			 enum fperf_advice kind) FPERF_MUST_CHECK;
 
-/* smaps.c: asks page_mapcount per page. rows may be NULL; *nr rows there are. */
-int fperf_smaps(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_vma_row *rows, size_t cap,
+/*
+ * smaps.c: asks page_mapcount per page; exact: walks where the scheme does not know. rows may be NULL; *nr rows there are.
+ */
+int fperf_smaps(struct fperf_sim *sim, struct fperf_mm *mm, bool exact, struct fperf_vma_row *rows, size_t cap,
 		size_t *nr) FPERF_MUST_CHECK;
 
 #endif

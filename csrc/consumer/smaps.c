@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * /proc/PID/smaps: resident, proportional and unique set size of each VMA, as fs/proc/task_mmu.c sums them. Where the
- * scheme does not know a page's mapcount its guess is used; the truth stands beside it.
+ * scheme does not know a page's mapcount its guess is used, or, if the numbers have to be exact, the folio's mappings are
+ * counted by a walk; the truth stands beside it.
  */
 #include "consumer/consumer.h"
 
@@ -11,6 +12,8 @@ static const unsigned int PSS_SHIFT = 12;
 struct sum {
 	uint64_t pss, pss_true; /* fixed point */
 	struct fperf_vma_row row;
+	uint64_t walked; /* the folio whose mappings were counted last, page by page */
+	int64_t *mappings;
 };
 
 /* Mappings of one page, counted from the tables of every VMA that could hold it; costs nothing. */
@@ -42,7 +45,36 @@ static int64_t true_mapcount(struct fperf_sim *sim, uint64_t pfn)
 	return mappings;
 }
 
-static void account(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vma, uint64_t pfn, uint32_t nr)
+/* Visit every candidate VMA and count the mappings of each page. Pages of one folio follow each other: one walk for all. */
+static int walk_mappings(struct fperf_sim *sim, struct sum *sum, const struct fperf_query *query)
+{
+	struct fperf_rmap_walk walk;
+	enum fperf_cause before;
+
+	if (sum->walked == query->folio && sum->mappings)
+		return 0;
+	free(sum->mappings);
+	sum->walked = query->folio;
+	sum->mappings = calloc(1ull << query->order, sizeof(*sum->mappings));
+	if (!sum->mappings)
+		return FPERF_ERR(NO_MEMORY);
+	before = fperf_because(&sim->door, FPERF_CAUSE_WALK);
+	if (fperf_rmap_walk_begin(sim, &walk, query->folio)) {
+		while (fperf_rmap_walk_next(&walk)) {
+			struct fperf_rmap_hit hit;
+			uint32_t cursor = 0;
+
+			while (fperf_rmap_walk_hit(&walk, &cursor, &hit))
+				for (uint32_t i = 0; i < hit.nr; i++)
+					sum->mappings[hit.first + i]++;
+		}
+		fperf_rmap_walk_end(&walk);
+	}
+	fperf_because(&sim->door, before);
+	return sim->error;
+}
+
+static int account(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vma, uint64_t pfn, uint32_t nr, bool exact)
 {
 	const uint64_t folio = fperf_folio_head(sim, pfn);
 	const uint64_t whole = 1ull << (sim->cfg.page_shift + PSS_SHIFT);
@@ -57,15 +89,24 @@ static void account(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vm
 		sum->pss_true += whole * nr;
 		sum->row.uss_pages += nr;
 		sum->row.uss_true_pages += nr;
-		return;
+		return 0;
 	}
 	for (uint32_t i = 0; i < nr; i++) {
 		int64_t mapcount, truth;
+		enum fperf_answer answer;
 
 		query.page = (uint32_t)(pfn + i - folio);
 		truth = -1;
-		if (fperf_ask(sim, FPERF_ASK_PAGE_MAPCOUNT, &query, &mapcount) == FPERF_COUNT)
+		answer = fperf_ask(sim, FPERF_ASK_PAGE_MAPCOUNT, &query, &mapcount);
+		if (answer == FPERF_UNKNOWN && exact) {
+			const int ret = walk_mappings(sim, sum, &query);
+
+			if (ret)
+				return ret;
+			mapcount = sum->mappings[query.page];
+		} else if (answer == FPERF_COUNT) {
 			truth = mapcount;
+		}
 		if (truth < 0 || sim->scheme->counts_vmas)
 			truth = true_mapcount(sim, pfn + i);
 		sum->pss += mapcount >= 2 ? whole / (uint64_t)mapcount : whole;
@@ -73,26 +114,29 @@ static void account(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vm
 		sum->row.uss_pages += mapcount < 2;
 		sum->row.uss_true_pages += truth < 2;
 	}
+	return 0;
 }
 
-static void account_leaf(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vma, uint64_t entry)
+static int account_leaf(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vma, uint64_t entry, bool exact)
 {
 	const uint64_t pfn = fperf_pte_pfn(entry);
 
 	if (entry & FPERF_PTE_ZERO)
-		return;
+		return 0;
 	if (sim->folios[pfn].anon)
 		sum->row.anon_huge_pages += sim->entries;
 	else if (fperf_object_is_shmem(sim->folios[pfn].object))
 		sum->row.shmem_pmd_pages += sim->entries;
 	else
 		sum->row.file_pmd_pages += sim->entries;
-	account(sim, sum, vma, pfn, sim->entries);
+	return account(sim, sum, vma, pfn, sim->entries, exact);
 }
 
-static void account_vma(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vma)
+static int account_vma(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vma, bool exact)
 {
-	for (uint64_t vpn = vma->start, stop; vpn < vma->end; vpn = stop) {
+	int ret = 0;
+
+	for (uint64_t vpn = vma->start, stop; !ret && vpn < vma->end; vpn = stop) {
 		const uint64_t *const pmd = fperf_pmd_walk(sim, vma->mm, vpn);
 		const uint64_t ceiling = fperf_pmd_floor(sim, vpn) + sim->entries;
 		const uint64_t *pte;
@@ -101,17 +145,18 @@ static void account_vma(struct fperf_sim *sim, struct sum *sum, struct fperf_vma
 		if (!pmd || !*pmd)
 			continue;
 		if (*pmd & FPERF_PTE_LEAF) {
-			account_leaf(sim, sum, vma, *pmd);
+			ret = account_leaf(sim, sum, vma, *pmd, exact);
 			continue;
 		}
 		fperf_ptl_lock(sim, fperf_pmd_table(*pmd));
 		pte = fperf_table(&sim->mem, fperf_pmd_table(*pmd)) + fperf_pte_index(sim, vpn);
 		fperf_charge_ptes(sim, FPERF_LOAD, pte, stop - vpn);
-		for (uint64_t i = 0; i < stop - vpn; i++)
+		for (uint64_t i = 0; !ret && i < stop - vpn; i++)
 			if ((pte[i] & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) == FPERF_PTE_PRESENT)
-				account(sim, sum, vma, fperf_pte_pfn(pte[i]), 1);
+				ret = account(sim, sum, vma, fperf_pte_pfn(pte[i]), 1, exact);
 		fperf_ptl_unlock(sim, fperf_pmd_table(*pmd));
 	}
+	return ret;
 }
 
 static uint64_t distance(uint64_t a, uint64_t b)
@@ -119,7 +164,8 @@ static uint64_t distance(uint64_t a, uint64_t b)
 	return a > b ? a - b : b - a;
 }
 
-int fperf_smaps(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_vma_row *rows, size_t cap, size_t *nr)
+int fperf_smaps(struct fperf_sim *sim, struct fperf_mm *mm, bool exact, struct fperf_vma_row *rows, size_t cap,
+		size_t *nr)
 {
 	*nr = mm->nr_vmas;
 	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
@@ -129,8 +175,11 @@ int fperf_smaps(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_vma_row
 					    .pgoff = vma->pgoff,
 					    .what = vma->object ? vma->object->index + 1 : 0,
 					    .flags = vma->flags } };
+		const int ret = account_vma(sim, &sum, vma, exact);
 
-		account_vma(sim, &sum, vma);
+		free(sum.mappings);
+		if (ret)
+			return ret;
 		sum.row.pss_bytes = sum.pss >> PSS_SHIFT;
 		sum.row.pss_true_bytes = sum.pss_true >> PSS_SHIFT;
 		sim->totals.pss_error_abs += distance(sum.row.pss_bytes, sum.row.pss_true_bytes);

@@ -231,6 +231,9 @@ enum {
 /* TOUCH: fperf_event.what of a write that fills the page with one byte; 0: it writes one byte. */
 #define FPERF_TOUCH_FILL 1u
 
+/* SMAPS: fperf_event.what of a read that walks where the scheme knows no mapcount; 0: its guess is used. */
+#define FPERF_SMAPS_EXACT 1u
+
 /* MMAP: fperf_event.what for anonymous memory; else the index of an object plus one. */
 #define FPERF_WHAT_ANON 0u
 
@@ -250,7 +253,7 @@ enum {
  *   read_object      what(object + 1): every page becomes resident
  *   drop_object      what(object + 1): clean, unmapped page cache goes
  *   total_mapcount, folio_referenced, try_to_unmap, maybe_pinned   process vpn nr: once per folio mapped in the range
- *   smaps            process
+ *   smaps            process what(0 or FPERF_SMAPS_EXACT)
  *   pin, splice      process vpn nr: long-term pins of a ring; plain references of a pipe
  *   unpin, unsplice  process
  *   mlock, munlock   process vpn nr

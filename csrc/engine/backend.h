@@ -16,7 +16,8 @@ struct fperf_engine_ops {
 	int (*check)(struct fperf_sim *sim, const struct fperf_event *event);
 	int (*mappings)(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_mapping_row *rows, size_t cap,
 			size_t *nr);
-	int (*smaps)(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_vma_row *rows, size_t cap, size_t *nr);
+	int (*smaps)(struct fperf_sim *sim, struct fperf_mm *mm, bool exact, struct fperf_vma_row *rows, size_t cap,
+		     size_t *nr);
 	void (*truth)(struct fperf_sim *sim, uint64_t folio, uint32_t *vmas, uint32_t *mms);
 	uint64_t (*head)(const struct fperf_sim *sim, uint64_t pfn);
 	void (*replay)(struct fperf_sim *sim, const struct fperf_rmap_op *op, const int64_t *answers);

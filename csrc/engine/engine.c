@@ -308,7 +308,7 @@ int fperf_sim_smaps(struct fperf_sim *sim, uint32_t process, struct fperf_vma_ro
 		err = put_aside(sim, &aside);
 	if (err)
 		return err;
-	err = fperf_backend_count.smaps(sim, mm, rows, cap, nr);
+	err = fperf_backend_count.smaps(sim, mm, false, rows, cap, nr);
 	put_back(sim, &aside);
 	return err;
 }

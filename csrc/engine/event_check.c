@@ -162,8 +162,9 @@ int fperf_check_event(struct fperf_sim *sim, const struct fperf_event *e)
 	}
 	case FPERF_OP_EXEC:
 	case FPERF_OP_EXIT:
-	case FPERF_OP_SMAPS:
 		return 0;
+	case FPERF_OP_SMAPS:
+		return e->what > FPERF_SMAPS_EXACT ? FPERF_ERR(ARGUMENT) : 0;
 	case FPERF_OP_UNPIN:
 		return p->ring ? 0 : FPERF_ERR(NOT_HELD);
 	case FPERF_OP_UNSPLICE:

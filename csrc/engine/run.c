@@ -180,7 +180,7 @@ static int run_one(struct fperf_sim *sim, const struct fperf_event *e)
 		return run_object(sim, e);
 	case FPERF_OP_SMAPS:
 		fperf_event_begin(&sim->door, FPERF_EV_SMAPS);
-		return fperf_smaps(sim, mm, NULL, 0, &nr);
+		return fperf_smaps(sim, mm, e->what == FPERF_SMAPS_EXACT, NULL, 0, &nr);
 	case FPERF_OP_PIN:
 		return fperf_run_pin(sim, process, e);
 	case FPERF_OP_UNPIN:

@@ -60,6 +60,7 @@ static size_t rules_of_any_mode(const struct rule **rules)
 	RULE(EVENT, { .op = UINT16_MAX });
 	RULE(ARGUMENT, EVENT(EXIT, .flags = FPERF_EVENT_FLAGS + 1));
 	RULE(ARGUMENT, EVENT(SMAPS, .flags = 1u << 31));
+	RULE(ARGUMENT, EVENT(SMAPS, .what = 2));
 
 	RULE(NOT_HELD, EVENT(UNPIN, .process = 2));
 	RULE(NOT_HELD, EVENT(UNSPLICE, .process = 2));
