@@ -55,39 +55,53 @@ static int32_t count_of(const struct fperf_sim *sim, int32_t word, bool anon)
 	return exact(sim, anon) ? word : word & STATE_MASK;
 }
 
-/* One step up, saturating: a compare-exchange, since an add could pass Many. The reference comes first. */
-static bool step_up(struct fperf_sim *sim, uint64_t folio, bool donated)
-{
-	int32_t *const refcount = &fperf_head(sim, folio)->refcount;
-	int32_t *const word = state_word(sim, folio);
-	int32_t old = *word;
-
-	fperf_note_mapping_refs(sim, folio, 1);
-	if (donated)
-		fperf_adopt(&sim->door, refcount);
-	else
-		fperf_add32(&sim->door, FPERF_FIELD_REFCOUNT, refcount, 1);
-	while (!fperf_cmpxchg32(&sim->door, FPERF_FIELD_FOLIO_STATE, word, &old, old + 1))
-		;
-	return donated;
-}
-
-static void step_down(struct fperf_sim *sim, uint64_t folio)
-{
-	int32_t *const word = state_word(sim, folio);
-	int32_t old = *word;
-
-	while (!fperf_cmpxchg32(&sim->door, FPERF_FIELD_FOLIO_STATE, word, &old, old - 1))
-		;
-	fperf_note_mapping_refs(sim, folio, -1);
-	fperf_add32(&sim->door, FPERF_FIELD_REFCOUNT, &fperf_head(sim, folio)->refcount, -1);
-}
-
 /* At Many nothing is counted, but a recount under way must learn that somebody came or went. */
 static void disturb(struct fperf_sim *sim, uint64_t folio, int32_t word)
 {
 	if (word & BUSY && sim->recounting != folio)
 		fperf_add32(&sim->door, FPERF_FIELD_FOLIO_STATE, state_word(sim, folio), -BUSY);
+}
+
+/*
+ * One step up, saturating: a compare-exchange, since an add could pass Many. The reference comes first. Where another VMA
+ * makes the step to Many first, nobody needs it: a donated one is refused, another one dropped again.
+ */
+static bool step_up(struct fperf_sim *sim, uint64_t folio, bool anon, bool donated)
+{
+	int32_t *const refcount = &fperf_head(sim, folio)->refcount;
+	int32_t *const word = state_word(sim, folio);
+	int32_t old = *word;
+
+	if (!donated)
+		fperf_add32(&sim->door, FPERF_FIELD_REFCOUNT, refcount, 1);
+	while (!is_many(sim, old, anon)) {
+		if (!fperf_cmpxchg32(&sim->door, FPERF_FIELD_FOLIO_STATE, word, &old, old + 1))
+			continue;
+		if (donated)
+			fperf_adopt(&sim->door, refcount);
+		fperf_note_mapping_refs(sim, folio, 1);
+		return donated;
+	}
+	disturb(sim, folio, old);
+	if (!donated)
+		fperf_add32(&sim->door, FPERF_FIELD_REFCOUNT, refcount, -1);
+	return false;
+}
+
+/* One step down, unless another VMA makes the step to Many first: from there nobody leaves by unmapping. */
+static void step_down(struct fperf_sim *sim, uint64_t folio, bool anon)
+{
+	int32_t *const word = state_word(sim, folio);
+	int32_t old = *word;
+
+	while (!is_many(sim, old, anon)) {
+		if (!fperf_cmpxchg32(&sim->door, FPERF_FIELD_FOLIO_STATE, word, &old, old - 1))
+			continue;
+		fperf_note_mapping_refs(sim, folio, -1);
+		fperf_add32(&sim->door, FPERF_FIELD_REFCOUNT, &fperf_head(sim, folio)->refcount, -1);
+		return;
+	}
+	disturb(sim, folio, old);
 }
 
 static bool map_run(struct fperf_sim *sim, const struct fperf_run *run)
@@ -107,7 +121,7 @@ static bool map_run(struct fperf_sim *sim, const struct fperf_run *run)
 	}
 	if (fperf_present(sim, run->folio, run->vma, run->first, run->nr, true))
 		return false;
-	return step_up(sim, run->folio, run->flags & FPERF_RUN_DONATED);
+	return step_up(sim, run->folio, run->flags & FPERF_RUN_ANON, run->flags & FPERF_RUN_DONATED);
 }
 
 /* May this site recount, under this policy? */
@@ -178,7 +192,7 @@ static void unmap_run(struct fperf_sim *sim, const struct fperf_run *run)
 
 	if (!is_many(sim, word, query.anon)) {
 		if (!fperf_present(sim, run->folio, run->vma, run->first, run->nr, false))
-			step_down(sim, run->folio);
+			step_down(sim, run->folio, query.anon);
 		return;
 	}
 	disturb(sim, run->folio, word);
@@ -208,13 +222,13 @@ static bool both_map(struct fperf_sim *sim, const struct fperf_query *left, stru
 static void vma_split(struct fperf_sim *sim, const struct fperf_query *left, struct fperf_vma *right)
 {
 	if (both_map(sim, left, right))
-		step_up(sim, left->folio, false);
+		step_up(sim, left->folio, left->anon, false);
 }
 
 static void vma_merge(struct fperf_sim *sim, const struct fperf_query *left, struct fperf_vma *right)
 {
 	if (both_map(sim, left, right))
-		step_down(sim, left->folio);
+		step_down(sim, left->folio, left->anon);
 }
 
 static void vma_move(struct fperf_sim *sim, const struct fperf_query *from, const struct fperf_run *moved)
@@ -226,9 +240,9 @@ static void vma_move(struct fperf_sim *sim, const struct fperf_query *from, cons
 	left = fperf_present(sim, from->folio, from->vma, 0, 0, false);
 	had = fperf_present(sim, from->folio, moved->vma, moved->first, moved->nr, true);
 	if (left && !had)
-		step_up(sim, from->folio, false);
+		step_up(sim, from->folio, from->anon, false);
 	else if (!left && had)
-		step_down(sim, from->folio);
+		step_down(sim, from->folio, from->anon);
 }
 
 static void pin_add(struct fperf_sim *sim, uint64_t folio, int32_t delta)
