@@ -137,6 +137,10 @@ class CacheHierarchy:
     split_misses : bool
         Whether to count misses by kind: compulsory, capacity, conflict, coherence. Costs speed, and memory for each
         line a level sees.
+    rules : str
+        ``dinero`` (those above), or ``pycachesim``: what that program counts, for comparison with it. There a store or
+        a line written back makes no line younger, and loads the line where it misses, which counts as a fetch; stores
+        that hit count as nothing. Only for one CPU, LRU, NINE, write-back, write-allocate, and slower.
     tlb : iterable of TlbArray
         TLBs of each core. They see every access, and nothing of the walks they cause: what page tables need of the
         caches is not modelled.
@@ -166,6 +170,7 @@ class CacheHierarchy:
         forward_clean: bool = True,
         track_sharing: bool = False,
         split_misses: bool = False,
+        rules: str = "dinero",
         tlb: Iterable[TlbArray] = (),
         page_bytes: int = 4096,
         pages: Iterable[PageRange | tuple[int, int, int]] = (),
@@ -203,8 +208,11 @@ class CacheHierarchy:
         for number, level in enumerate(self.levels):
             config[number] = _configure(level, line_bytes, inclusion if number else "nine", first=not number)
         config["nr_sharers"] = _sharers(self.levels, groups)
+        if nr_threads > 1 and nr_cpus > 1:
+            raise ValueError(f"{nr_threads} threads: the caches of {nr_cpus} CPUs are served by one")
         if nr_threads > 1:
-            self._check_threads(config, nr_threads)
+            _check_threads(self.levels, config, line_bytes, nr_threads)
+        _check_rules(rules, self.levels, config, nr_cpus, track_sharing or split_misses)
         self._tlbs = Tlbs.of(tlb, page_bytes, pages)
         self._native = native.Hierarchy(
             config,
@@ -215,6 +223,7 @@ class CacheHierarchy:
             forward_clean,
             track_sharing,
             split_misses,
+            native.RULES.index(rules),
             [size.bit_length() - 1 for size in self._tlbs.page_bytes],
             self._tlbs.arrays,
             self._tlbs.ranges,
@@ -389,23 +398,36 @@ class CacheHierarchy:
                 return number
         raise ValueError(f"no level {level!r}; there are {', '.join(each.name for each in self.levels)}")
 
-    def _check_threads(self, config: NDArray[np.void], nr_threads: int) -> None:
-        if self.nr_cpus > 1:
-            raise ValueError(f"{nr_threads} threads: the caches of {self.nr_cpus} CPUs are served by one")
-        for level, row in zip(self.levels, config, strict=True):
-            nr_sets = level.size_bytes // (self.line_bytes * level.nr_ways)
-            if (
-                (level.policy, int(row["inclusion"]), level.write_back, level.write_allocate) != ("lru", 0, True, True)
-                or level.next_line_prefetch
-                or level.victim_lines
-                or level.nr_ways > 16
-                or nr_sets & (nr_sets - 1)
-                or nr_sets < nr_threads
-            ):
-                raise ValueError(
-                    f"cache {level.name}: {nr_threads} threads need LRU, NINE, write-back, write-allocate, no prefetch,"
-                    f" no victim cache, at most 16 ways and a power of two of at least {nr_threads} sets"
-                )
+
+def _is_plain(level: CacheLevel, row: Any) -> bool:
+    return (level.policy, int(row["inclusion"]), level.write_back, level.write_allocate) == (
+        "lru", 0, True, True,
+    ) and not (level.next_line_prefetch or level.victim_lines)  # fmt: skip
+
+
+PLAIN = "LRU, NINE, write-back, write-allocate, no prefetch, no victim cache"
+
+
+def _check_threads(levels: Sequence[CacheLevel], config: NDArray[np.void], line_bytes: int, nr_threads: int) -> None:
+    for level, row in zip(levels, config, strict=True):
+        nr_sets = level.size_bytes // (line_bytes * level.nr_ways)
+        if not _is_plain(level, row) or level.nr_ways > 16 or nr_sets & (nr_sets - 1) or nr_sets < nr_threads:
+            raise ValueError(
+                f"cache {level.name}: {nr_threads} threads need {PLAIN}, at most 16 ways and a power of two of at least"
+                f" {nr_threads} sets"
+            )
+
+
+def _check_rules(rules: str, levels: Sequence[CacheLevel], config: NDArray[np.void], nr_cpus: int, more: bool) -> None:
+    if rules not in native.RULES:
+        raise ValueError(f"rules {rules!r} must be one of {', '.join(native.RULES)}")
+    if rules != "pycachesim":
+        return
+    if nr_cpus > 1 or more:
+        raise ValueError("the rules of pycachesim are of one CPU, without track_sharing and split_misses")
+    for level, row in zip(levels, config, strict=True):
+        if not _is_plain(level, row):
+            raise ValueError(f"cache {level.name}: the rules of pycachesim need {PLAIN}")
 
 
 def _check_inclusion(value: str, where: str) -> None:

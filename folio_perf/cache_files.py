@@ -49,6 +49,7 @@ HIERARCHY_KEYS = frozenset(
         "memory_interleave_bytes",
         "forward_clean",
         "split_misses",
+        "rules",
         "page_bytes",
     }
 )

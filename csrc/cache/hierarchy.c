@@ -40,6 +40,24 @@ static bool level_is_bulk(const struct fperf_level_config *level, uint64_t nr_se
 	       level->nr_ways <= FPERF_LRU_MAX_WAYS && power_of_two(nr_sets) && nr_sets <= 1ull << 24;
 }
 
+/* What the rules of pycachesim say nothing of. */
+static bool rules_are_possible(const struct fperf_hierarchy_config *config)
+{
+	if (config->rules == FPERF_RULES_DINERO)
+		return true;
+	if (config->rules != FPERF_RULES_PYCACHESIM || config->nr_cpus > 1 || config->split_misses ||
+	    config->track_sharing)
+		return false;
+	for (unsigned int i = 0; i < config->nr_levels; i++) {
+		const struct fperf_level_config *const level = &config->level[i];
+
+		if (level->policy != FPERF_POLICY_LRU || level->inclusion != FPERF_INCLUSION_NINE ||
+		    level->write_through || !level->write_allocate || level->prefetch || level->victim_lines)
+			return false;
+	}
+	return true;
+}
+
 static void shape(struct fperf_store *store, uint64_t nr_sets, uint32_t nr_ways, uint32_t policy)
 {
 	store->nr_sets = nr_sets;
@@ -60,7 +78,7 @@ static void *carve(uint8_t *start, size_t *used, size_t bytes)
 /* With start NULL: how many bytes are needed. */
 static size_t lay_out(struct fperf_hierarchy *h, uint8_t *start)
 {
-	bool bulk = !h->config.track_sharing && !h->config.split_misses;
+	bool bulk = !h->config.track_sharing && !h->config.split_misses && h->config.rules == FPERF_RULES_DINERO;
 	size_t used = 0;
 
 	h->state = carve(start, &used, sizeof(*h->state));
@@ -136,13 +154,14 @@ int fperf_hierarchy_create(const struct fperf_hierarchy_config *config, struct f
 	for (unsigned int i = 0; i < config->nr_levels; i++)
 		if (!level_is_possible(&config->level[i], i, config->line_shift))
 			return FPERF_ERR(CACHE);
-	if (!cpus_are_possible(config))
+	if (!cpus_are_possible(config) || !rules_are_possible(config))
 		return FPERF_ERR(CACHE);
 	h = calloc(1, sizeof(*h));
 	if (!h)
 		return FPERF_ERR(NO_MEMORY);
 	h->config = *config;
 	h->nr_threads = 1;
+	h->walk = config->rules == FPERF_RULES_DINERO ? fperf_walk : fperf_walk_as_pycachesim;
 	err = fperf_simd_choose(&h->simd);
 	if (err)
 		goto out;
@@ -312,7 +331,7 @@ int fperf_hierarchy_access(struct fperf_hierarchy *h, const uint64_t *address, c
 			h->word = (uint32_t)(address[i] >> FPERF_SHARING_WORD_SHIFT) &
 				  ((1u << (shift - FPERF_SHARING_WORD_SHIFT)) - 1);
 		}
-		fperf_walk(h, address[i] >> shift, write && write[i]);
+		h->walk(h, address[i] >> shift, write && write[i]);
 	}
 	return 0;
 }
@@ -342,7 +361,7 @@ int fperf_hierarchy_run(struct fperf_hierarchy *h, uint64_t address, uint64_t nr
 	for (uint64_t i = 0; i < nr; i++) {
 		if (make_room(h))
 			return FPERF_ERR(NO_MEMORY);
-		fperf_walk(h, line + i, write);
+		h->walk(h, line + i, write);
 	}
 	return 0;
 }

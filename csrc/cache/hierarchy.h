@@ -30,6 +30,13 @@ enum fperf_policy {
 	FPERF_NR_POLICIES
 };
 
+/* What counts, and in which order. */
+enum fperf_rules {
+	FPERF_RULES_DINERO, /* those above */
+	FPERF_RULES_PYCACHESIM, /* for comparison; only one CPU, LRU, NINE, write-back, write-allocate, nothing more */
+	FPERF_NR_RULES
+};
+
 /* How a level stands to those above it. */
 enum fperf_inclusion {
 	FPERF_INCLUSION_NINE,
@@ -42,12 +49,12 @@ struct fperf_level_config {
 	uint64_t size_bytes; /* nr_ways x line x any number of sets */
 	uint32_t nr_ways;
 	uint32_t policy;
-	uint32_t inclusion;  /* of the first level: NINE */
-	uint32_t write_through;	 /* 0 or 1 */
+	uint32_t inclusion; /* of the first level: NINE */
+	uint32_t write_through; /* 0 or 1 */
 	uint32_t write_allocate; /* 0 or 1 */
-	uint32_t prefetch;  /* 1: a demand miss also brings the next line */
+	uint32_t prefetch; /* 1: a demand miss also brings the next line */
 	uint32_t victim_lines; /* of the victim cache behind the level, LRU; 0 for none */
-	uint32_t nr_sharers;  /* CPUs of one instance of the level, at least those of the level above */
+	uint32_t nr_sharers; /* CPUs of one instance of the level, at least those of the level above */
 	uint64_t seed; /* of policy random; of instance k: seed + k */
 };
 
@@ -60,6 +67,7 @@ struct fperf_hierarchy_config {
 	uint32_t interleave_shift; /* so many bytes are of one socket, the next of the next; 0: all are of the first */
 	uint32_t forward_clean; /* 1: a clean line that another cache holds comes from there, 0: from memory */
 	uint32_t track_sharing; /* 1: keep who used and took which words (sharing.h), which costs speed */
+	uint32_t rules;
 	uint32_t split_misses; /* 1: count misses by kind (miss_kind.h), which costs speed */
 	const struct fperf_tlb_config *tlb; /* NULL: addresses are not translated */
 	struct fperf_level_config level[FPERF_HIERARCHY_MAX_LEVELS];

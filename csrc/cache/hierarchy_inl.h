@@ -41,6 +41,7 @@ struct fperf_hierarchy {
 	struct fperf_sharing *sharing; /* NULL unless tracked */
 	struct fperf_tlb *tlb; /* NULL if addresses are not translated */
 	uint32_t word; /* of the line that is accessed; only with sharing */
+	void (*walk)(struct fperf_hierarchy *h, uint64_t line, bool write); /* of the general engine, by the rules */
 	enum fperf_simd simd;
 	uint32_t nr_threads;
 	size_t state_bytes;

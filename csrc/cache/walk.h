@@ -7,6 +7,9 @@
 
 void fperf_walk(struct fperf_hierarchy *h, uint64_t line, bool write);
 
+/* By the other rules (enum fperf_rules). */
+void fperf_walk_as_pycachesim(struct fperf_hierarchy *h, uint64_t line, bool write);
+
 /* Level `at`, 0 the first, sends a dirty line, or a store, to the one below. */
 void fperf_walk_write_below(struct fperf_hierarchy *h, unsigned int at, uint64_t line);
 

@@ -99,6 +99,7 @@ cdef extern from "cache/hierarchy.h" nogil:
         uint32_t interleave_shift
         uint32_t forward_clean
         uint32_t track_sharing
+        uint32_t rules
         uint32_t split_misses
         const fperf_tlb_config *tlb
         fperf_level_config level[FPERF_HIERARCHY_MAX_LEVELS]

@@ -18,6 +18,7 @@ PAGE_RANGE_DTYPE: Final[np.dtype[np.void]]
 TLB_COUNTERS_DTYPE: Final[np.dtype[np.void]]
 MAX_TLB_ARRAYS: Final[int]
 MAX_PAGE_SIZES: Final[int]
+RULES: Final[tuple[str, ...]]
 POLICIES: Final[tuple[str, ...]]
 INCLUSIONS: Final[tuple[str, ...]]
 TRANSFERS: Final[tuple[str, ...]]
@@ -34,6 +35,7 @@ class Hierarchy:
         forward_clean: bool,
         track_sharing: bool,
         split_misses: bool,
+        rules: int,
         page_shifts: list[int],
         tlb_arrays: list[tuple[int, int, int, int]],
         page_ranges: NDArray[np.void],

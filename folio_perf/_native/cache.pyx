@@ -45,7 +45,8 @@ TLB_COUNTERS_DTYPE = np.dtype(
 )
 assert TLB_COUNTERS_DTYPE.itemsize == sizeof(fperf_tlb_counters)
 
-# In the order of enum fperf_policy, fperf_inclusion, fperf_transfer and fperf_tier.
+# In the order of enum fperf_rules, fperf_policy, fperf_inclusion, fperf_transfer and fperf_tier.
+RULES = ("dinero", "pycachesim")
 POLICIES = ("lru", "plru", "fifo", "random")
 INCLUSIONS = ("nine", "inclusive", "exclusive")
 TRANSFERS = ("read_shared", "read_modified", "upgrade", "invalidation")
@@ -73,6 +74,8 @@ cdef class Hierarchy:
         Whether to keep who used and took which words.
     split_misses : bool
         Whether to count misses by kind.
+    rules : int
+        Number of one of `RULES`.
     page_shifts : sequence of int
         Logarithms of the page sizes, that of most addresses first.
     tlb_arrays : sequence of tuple of four int
@@ -86,7 +89,7 @@ cdef class Hierarchy:
 
     def __cinit__(self, const fperf_level_config[::1] levels not None, int line_shift, int nr_threads, cpus,
                   int interleave_shift, bint forward_clean, bint track_sharing,
-                  bint split_misses, page_shifts, tlb_arrays, const fperf_tlb_range[::1] page_ranges not None):
+                  bint split_misses, uint32_t rules, page_shifts, tlb_arrays, const fperf_tlb_range[::1] page_ranges not None):
         cdef fperf_hierarchy_config config
         cdef fperf_tlb_config tlb
         cdef int i
@@ -97,6 +100,7 @@ cdef class Hierarchy:
         config.forward_clean = forward_clean
         config.track_sharing = track_sharing
         config.split_misses = split_misses
+        config.rules = rules
         config.tlb = NULL
         if tlb_arrays:
             tlb.nr_sizes = <uint32_t>len(page_shifts)
