@@ -94,6 +94,33 @@ void fperf_hw_arena_destroy(struct fperf_hw_arena *arena);
 int fperf_hw_measure(struct fperf_hw_arena *arena, enum fperf_hw_primitive primitive, const uint32_t *visit,
 		     uint64_t nr_visits, uint32_t run, uint64_t *ns) FPERF_MUST_CHECK;
 
+/* ---- kernel_fork.c: fork and exit of the running kernel ---- */
+#define FPERF_HW_MEMORIES(X)								\
+	X(PTE_THP,	"pte-thp")	/* huge folios under PTEs */			\
+	X(ORDER0,	"order0")	/* touched in the order of addresses */		\
+	X(ORDER0_RANDOM, "order0-random") /* touched in random order */			\
+	X(PMD,		"pmd")
+
+enum fperf_hw_memory {
+#define X(NAME, name) FPERF_HW_MEMORY_##NAME,
+	FPERF_HW_MEMORIES(X)
+#undef X
+		FPERF_HW_NR_MEMORIES
+};
+extern const char *const fperf_hw_memory_names[FPERF_HW_NR_MEMORIES + 1];
+
+struct fperf_hw_forked {
+	uint64_t fork_ns, exit_ns;
+	uint64_t huge_bytes; /* what huge pages there were of the memory, as populated */
+	uint64_t pmd_mapped_bytes; /* ... and still were under PMDs at the fork */
+};
+
+/*
+ * A process with so much private anonymous memory (a multiple of 2 MiB), all of it written, forks; the child, which
+ * touches nothing, is killed. FPERF_ERR(NO_MEMORY) if the process could not do so.
+ */
+int fperf_hw_fork(uint64_t bytes, enum fperf_hw_memory form, struct fperf_hw_forked *ret) FPERF_MUST_CHECK;
+
 /* ---- counters.c: hardware counters of the calling thread ---- */
 /* A file descriptor, or a negative errno: user mode only, which needs no privilege where the host has counters at all. */
 int fperf_hw_counter_open(uint32_t type, uint64_t config);

@@ -58,6 +58,19 @@ cdef extern from "hw/hw.h" nogil:
         uint64_t nr_visits, uint32_t run, uint64_t *ns,
     )
 
+    enum fperf_hw_memory:
+        FPERF_HW_NR_MEMORIES
+
+    const char *const *fperf_hw_memory_names
+
+    struct fperf_hw_forked:
+        uint64_t fork_ns
+        uint64_t exit_ns
+        uint64_t huge_bytes
+        uint64_t pmd_mapped_bytes
+
+    int fperf_hw_fork(uint64_t bytes, fperf_hw_memory form, fperf_hw_forked *ret)
+
     int fperf_hw_counter_open(uint32_t type, uint64_t config)
     int fperf_hw_counter_read(int fd, uint64_t *value)
     void fperf_hw_counter_close(int fd)

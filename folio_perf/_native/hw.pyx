@@ -35,6 +35,11 @@ PRIMITIVES = tuple([
     for primitive_number in range(<uint32_t>FPERF_HW_NR_PRIMITIVES)
 ])
 
+cdef uint32_t memory_number
+MEMORIES = tuple([
+    fperf_hw_memory_names[memory_number].decode("ascii") for memory_number in range(<uint32_t>FPERF_HW_NR_MEMORIES)
+])
+
 
 def clock_ns():
     """ns between two readings of the clock with nothing in between."""
@@ -154,6 +159,34 @@ cdef class Arena:
             ret = fperf_hw_measure(self._arena, <fperf_hw_primitive>primitive, &visit[0], visit.shape[0], run, &ns)
         check(ret)
         return ns
+
+
+def fork(uint64_t size_bytes, uint32_t memory):
+    """Let a process with so much memory fork and its child exit; see ``fperf_hw_fork`` in ``csrc/hw/hw.h``.
+
+    Parameters
+    ----------
+    size_bytes : int
+    memory : int
+        Position in `MEMORIES`.
+
+    Returns
+    -------
+    dict
+        ``fork_ns``, ``exit_ns``, ``huge_bytes``, ``pmd_mapped_bytes``.
+
+    Raises
+    ------
+    FperfError
+        If the kernel gives no such process.
+    """
+    cdef fperf_hw_forked forked
+    cdef int ret
+    memset(&forked, 0, sizeof(forked))
+    with nogil:
+        ret = fperf_hw_fork(size_bytes, <fperf_hw_memory>memory, &forked)
+    check(ret)
+    return forked
 
 
 def counter_open(uint32_t type, uint64_t config):

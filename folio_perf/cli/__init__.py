@@ -24,6 +24,7 @@ from folio_perf.cli import golden
 from folio_perf.cli import claims
 from folio_perf.cli import cache
 from folio_perf.cli import hw
+from folio_perf.cli import race
 
 # isort: on
 
@@ -38,6 +39,7 @@ __all__ = [
     "golden",
     "hw",
     "main",
+    "race",
     "recordings",
     "replay",
 ]

@@ -8,6 +8,20 @@ from __future__ import annotations
 
 from folio_perf.hw.host import Host, host
 from folio_perf.hw.operations import OPERATIONS, REGIMES
+from folio_perf.hw.race import RACE_BACKENDS, RACE_KINDS, Race, race
 from folio_perf.hw.run import Measurement, Ratio, ratios, run
 
-__all__ = ["OPERATIONS", "REGIMES", "Host", "Measurement", "Ratio", "host", "ratios", "run"]
+__all__ = [
+    "OPERATIONS",
+    "RACE_BACKENDS",
+    "RACE_KINDS",
+    "REGIMES",
+    "Host",
+    "Measurement",
+    "Race",
+    "Ratio",
+    "host",
+    "race",
+    "ratios",
+    "run",
+]
