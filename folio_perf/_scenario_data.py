@@ -6,7 +6,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -210,6 +210,35 @@ class ObjectSpec:
             raise ValueError(f"object {self.name}: folio order {self.order} must be from 0 to {MAX_OBJECT_ORDER}")
 
 
+class ScenarioDigest:
+    """`Scenario.hash` of events that come piece by piece; the parameters are members of `Scenario`."""
+
+    def __init__(
+        self,
+        *,
+        objects: Sequence[ObjectSpec],
+        folio_policy: FolioPolicy | None = None,
+        strict: bool,
+        unsupported: Sequence[Unsupported] = (),
+    ) -> None:
+        policy = folio_policy
+        rest = {
+            "objects": [[spec.kind, spec.nr_pages, spec.order, spec.warm] for spec in objects],
+            "folio_policy": policy and [policy.always_bytes, policy.madvise_bytes, policy.shmem_bytes],
+            "strict": strict,
+            "unsupported": [[entry.step, entry.text] for entry in unsupported],
+        }
+        self._sha256 = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
+
+    def update(self, events: NDArray[np.void]) -> None:
+        """Take the next events (EVENT_DTYPE, shape (nr_events,))."""
+        self._sha256.update(events.tobytes())
+
+    def hexdigest(self) -> str:
+        """Return the hash of the events so far."""
+        return self._sha256.hexdigest()
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scenario:
     """What happens, in order. Made by `parse_scenarios`, `ScenarioBuilder` or a trace.
@@ -336,15 +365,10 @@ class Scenario:
 
         Names, comments and line numbers are left out; the value is the same on all machines.
         """
-        policy = self.folio_policy
-        rest = {
-            "objects": [[spec.kind, spec.nr_pages, spec.order, spec.warm] for spec in self.objects],
-            "folio_policy": policy and [policy.always_bytes, policy.madvise_bytes, policy.shmem_bytes],
-            "strict": self.strict,
-            "unsupported": [[entry.step, entry.text] for entry in self.unsupported],
-        }
-        digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
-        digest.update(self.events.tobytes())
+        digest = ScenarioDigest(
+            objects=self.objects, folio_policy=self.folio_policy, strict=self.strict, unsupported=self.unsupported
+        )
+        digest.update(self.events)
         return digest.hexdigest()
 
     def where(self, event: int) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from folio_perf.results import Comparison, Outcome
 from folio_perf.scenario import Op, Scenario
 from folio_perf.schemes import SchemeSpec, scheme_names
 from folio_perf.simulate import Progress, Setup, new_simulation, prepare, resolve
-from folio_perf.traces import Trace
+from folio_perf.traces import Trace, load_trace, read_trace, trace_names
 
 __all__ = ["Replay", "ReplayedProcess", "replay"]
 
@@ -36,6 +37,8 @@ class ReplayedProcess:
     rss_pages : int or None
         Modelled: base pages mapped when it exits, before teardown, counted as smaps counts Rss. None if it does not
         exit within the trace.
+    smaps_rss_bytes : int or None
+        Measured: Rss that smaps of the recorded kernel gave at the same moment. None if it was not sampled.
     """
 
     name: str
@@ -43,6 +46,7 @@ class ReplayedProcess:
     noop: int
     failed: int
     rss_pages: int | None
+    smaps_rss_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,9 @@ def replay(
         As `compare`.
     """
     setup = prepare(machine=machine, geometry=geometry, kernel=kernel, backend=backend, folio=folio)
+    if not isinstance(trace, Trace):
+        shipped = isinstance(trace, str) and trace in trace_names()
+        trace = load_trace(str(trace)) if shipped else read_trace(Path(trace))
     given = resolve(trace, setup.geometry, strict=False)
     comparison = compare(
         trace,
@@ -110,10 +117,10 @@ def replay(
         strict=False,
         progress=progress,
     )
-    return Replay(comparison=comparison, processes=_processes(given.scenario, comparison, setup))
+    return Replay(comparison=comparison, processes=_processes(trace, given.scenario, comparison, setup))
 
 
-def _processes(scenario: Scenario, comparison: Comparison, setup: Setup) -> tuple[ReplayedProcess, ...]:
+def _processes(trace: Trace, scenario: Scenario, comparison: Comparison, setup: Setup) -> tuple[ReplayedProcess, ...]:
     """Run once more, counting alone, and look at each process before it exits."""
     spec = SchemeSpec(name=comparison.results[0].run.scheme.partition(":")[0])
     simulation = new_simulation(
@@ -128,6 +135,7 @@ def _processes(scenario: Scenario, comparison: Comparison, setup: Setup) -> tupl
     events = scenario.events
     status = np.zeros(events.size, dtype=np.int32)
     rss: dict[int, int] = {}
+    sampled: dict[int, int] = {}
     done = 0
     for event in [*np.flatnonzero(events["op"] == int(Op.EXIT)).tolist(), events.size]:
         simulation.run(events[done:event], status[done:event])
@@ -135,11 +143,19 @@ def _processes(scenario: Scenario, comparison: Comparison, setup: Setup) -> tupl
         if event < events.size:
             process = int(events["process"][event])
             rss[process] = int(simulation.smaps(process)["rss_pages"].sum())
+            sampled[process] = int(trace.rows["length"][scenario.lines[event] - 1])
     number = len(scenario.processes)
     owner = events["process"].astype(np.int64)
     became = np.select([status == engine.APPLIED, status == engine.NOOP], [0, 1], 2)
     counts = np.bincount(owner * 3 + became, minlength=3 * number).reshape(number, 3)
     return tuple(
-        ReplayedProcess(name=name, applied=int(applied), noop=int(noop), failed=int(failed), rss_pages=rss.get(index))
+        ReplayedProcess(
+            name=name,
+            applied=int(applied),
+            noop=int(noop),
+            failed=int(failed),
+            rss_pages=rss.get(index),
+            smaps_rss_bytes=sampled.get(index) or None,
+        )
         for index, (name, (applied, noop, failed)) in enumerate(zip(scenario.processes, counts.tolist(), strict=True))
     )

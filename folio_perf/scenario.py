@@ -48,6 +48,7 @@ from folio_perf._scenario_data import (
     Op,
     Region,
     Scenario,
+    ScenarioDigest,
     ScenarioError,
     Unsupported,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "Region",
     "Scenario",
     "ScenarioBuilder",
+    "ScenarioDigest",
     "ScenarioError",
     "Unsupported",
     "load_scenario",

@@ -11,23 +11,20 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from folio_perf._perf_script import parse_perf_script
+from folio_perf._perf_script import PerfScriptReader
 from folio_perf._trace_events import Converter
 from folio_perf._trace_format import (
     FORMAT_VERSION,
-    OP,
     OPS,
     TRACE_DTYPE,
     TraceError,
@@ -35,39 +32,36 @@ from folio_perf._trace_format import (
     TraceObject,
     check_rows,
 )
+from folio_perf._trace_parquet import COMPRESSION_LEVEL, ROW_GROUP_ROWS, TraceFile, TraceWriter
+from folio_perf._trace_rows import LineReader, RowBuilder, rows_of_lines
 from folio_perf.geometry import Geometry
-from folio_perf.scenario import Scenario
+from folio_perf.scenario import Scenario, ScenarioDigest
 
 __all__ = [
     "FORMAT_VERSION",
     "OPS",
     "TRACE_DTYPE",
     "Conversion",
+    "PerfScriptReader",
+    "RowBuilder",
+    "RowSource",
     "Trace",
     "TraceError",
     "TraceHeader",
     "TraceObject",
+    "TraceSummary",
     "import_perf_script",
     "iter_batches",
     "iter_events",
     "load_trace",
     "read_header",
     "read_trace",
+    "shipped_trace",
+    "summarize_trace",
+    "text_source",
     "trace_names",
     "write_trace",
 ]
-
-METADATA_KEY: Final = b"folio_perf.trace"
-ROWS_KEY: Final = b"folio_perf.trace.rows"
-CRC_KEY: Final = b"folio_perf.trace.crc32"
-ROW_GROUP_ROWS: Final = 1 << 17
-
-_ARROW_TYPES: Final = {
-    name: pa.string() if name == "op" else pa.from_numpy_dtype(TRACE_DTYPE[name]) for name in TRACE_DTYPE.names or ()
-}
-# Times and addresses rarely repeat, but lie close to their predecessors.
-_DELTA_COLUMNS: Final = ("time_ns", "address")
-_READ_ERRORS: Final = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -176,6 +170,80 @@ class Trace:
 # ---- import --------------------------------------------------------------------------------------
 
 
+class RowSource:
+    """A recording on its way to being a trace: rows piece by piece, and a header at the end.
+
+    Parameters
+    ----------
+    reader : LineReader
+    lines : iterable of str
+        What it reads.
+    name : str
+        Of the trace.
+    source : str
+        File name, or what the lines came from; named in errors.
+    origin : str
+        See `TraceHeader`.
+    """
+
+    def __init__(self, reader: LineReader, lines: Iterable[str], *, name: str, source: str, origin: str) -> None:
+        self.name = name
+        self.source = source
+        self._reader = reader
+        self._lines = lines
+        self._origin = origin
+
+    @classmethod
+    def of_text(cls, reader: LineReader, lines: str | Path | Iterable[str], *, what: str, name: str) -> RowSource:
+        """Read a file, gzip-compressed or not, or lines; `what` they are becomes part of the origin."""
+        if isinstance(lines, str | Path):
+            path = Path(lines)
+            source, stream = path.name, text_lines(path)
+            name = name or _without_suffixes(source)
+        else:
+            source, stream = name or "lines", iter(lines)
+            name = name or "trace"
+        return cls(reader, stream, name=name, source=source, origin=f"{what}, {source}")
+
+    def __iter__(self) -> Iterator[NDArray[np.void]]:
+        """Yield the rows, TRACE_DTYPE, once; raise TraceError where a line breaks a rule."""
+        return rows_of_lines(self._reader, self._lines, source=self.source)
+
+    @property
+    def header(self) -> TraceHeader:
+        """What has been read so far; complete once all rows have been yielded."""
+        return self._reader.header(origin=self._origin)
+
+    def to_trace(self) -> Trace:
+        """Read all of it."""
+        pieces = list(self)
+        rows = np.concatenate(pieces) if pieces else np.empty(0, dtype=TRACE_DTYPE)
+        return Trace(name=self.name, header=self.header, rows=rows, source=self.source)
+
+    def to_file(self, path: str | Path, *, compression_level: int = COMPRESSION_LEVEL) -> TraceHeader:
+        """Write the trace as it is read, all of it or nothing; memory does not grow with it.
+
+        Raises
+        ------
+        TraceError
+            Where a line breaks a rule.
+        OSError
+            If the file cannot be written.
+        """
+        with TraceWriter(path, compression_level=compression_level) as writer:
+            for rows in self:
+                writer.write(rows)
+            header = self.header
+            writer.finish(header)
+        return header
+
+
+def _without_suffixes(file_name: str) -> str:
+    for suffix in (".gz", ".txt", ".data", ".perf", ".strace", ".smaps"):
+        file_name = file_name.removesuffix(suffix)
+    return file_name
+
+
 def import_perf_script(
     lines: str | Path | Iterable[str],
     *,
@@ -202,27 +270,24 @@ def import_perf_script(
     TraceError
         If the file cannot be read, or a line breaks a rule; it names the line and the rule.
     """
-    if isinstance(lines, str | Path):
-        path = Path(lines)
-        source = path.name
-        name = name or source.removesuffix(".gz").removesuffix(".txt").removesuffix(".perf")
-        stream = _text_lines(path)
-    else:
-        source = name or "lines"
-        name = name or "trace"
-        stream = iter(lines)
-    header, rows = parse_perf_script(
-        stream,
-        source=source,
-        origin=f"perf script, {source}",
-        kernel=kernel,
-        command=command,
-        page_size_bytes=page_size_bytes,
-    )
-    return Trace(name=name, header=header, rows=rows, source=source)
+    return text_source(lines, name=name, kernel=kernel, command=command, page_size_bytes=page_size_bytes).to_trace()
 
 
-def _text_lines(path: Path) -> Iterator[str]:
+def text_source(
+    lines: str | Path | Iterable[str],
+    *,
+    name: str = "",
+    kernel: str = "",
+    command: str = "",
+    page_size_bytes: int = 4096,
+) -> RowSource:
+    """Begin to read a recording in text; the parameters are those of `import_perf_script`."""
+    reader = PerfScriptReader(RowBuilder(page_size_bytes), kernel=kernel, command=command)
+    return RowSource.of_text(reader, lines, what="perf script", name=name)
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text file, gzip-compressed or not; raise TraceError if it cannot be read."""
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
@@ -238,7 +303,7 @@ def _text_lines(path: Path) -> Iterator[str]:
 
 
 def write_trace(trace: Trace, path: str | Path, *, row_group_rows: int = ROW_GROUP_ROWS) -> None:
-    """Write a trace as Parquet (zstd), readable row group by row group.
+    """Write a trace as Parquet (zstd), readable row group by row group; all of it or nothing.
 
     Parameters
     ----------
@@ -251,105 +316,12 @@ def write_trace(trace: Trace, path: str | Path, *, row_group_rows: int = ROW_GRO
     ------
     ValueError
         If `row_group_rows` is not positive.
+    OSError
+        If the file cannot be written.
     """
-    if row_group_rows <= 0:
-        raise ValueError(f"row_group_rows {row_group_rows} must be positive")
-    names = pa.array(OPS, pa.string())
-    arrays = [
-        pa.DictionaryArray.from_arrays(pa.array(trace.rows["op"].astype(np.int8)), names)
-        if name == "op"
-        else pa.array(np.ascontiguousarray(trace.rows[name]))
-        for name in _ARROW_TYPES
-    ]
-    header = trace.header.to_json().encode()
-    metadata = {METADATA_KEY: header, ROWS_KEY: str(trace.rows.size), CRC_KEY: f"{zlib.crc32(header):08x}"}
-    table = pa.Table.from_arrays(arrays, names=list(_ARROW_TYPES), metadata=metadata)
-    pq.write_table(
-        table,
-        path,
-        row_group_size=row_group_rows,
-        compression="zstd",
-        compression_level=19,
-        use_dictionary=[name for name in _ARROW_TYPES if name not in _DELTA_COLUMNS],
-        column_encoding=dict.fromkeys(_DELTA_COLUMNS, "DELTA_BINARY_PACKED"),
-        write_statistics=False,
-        write_page_checksum=True,
-    )
-
-
-class _File:
-    """An open Parquet trace whose schema and header have been checked."""
-
-    def __init__(self, path: str | Path) -> None:
-        self.source = Path(path).name
-        try:
-            # An OS file, not a memory map: a page that fails its checksum raises, nothing else can.
-            self._file = pq.ParquetFile(path, read_dictionary=["op"], page_checksum_verification=True)
-            schema = self._file.schema_arrow
-            metadata = schema.metadata or {}
-        except KeyError as error:
-            raise TraceError("a Parquet file, but not a trace: no column 'op'", source=self.source) from error
-        except _READ_ERRORS as error:
-            raise TraceError(f"not a readable Parquet file: {error}", source=self.source) from error
-        if METADATA_KEY not in metadata:
-            key = METADATA_KEY.decode()
-            raise TraceError(f"a Parquet file, but not a trace: no metadata {key!r}", source=self.source)
-        # Parquet checks its pages, not its footer.
-        header = metadata[METADATA_KEY]
-        if metadata.get(CRC_KEY, crc := b"%08x" % zlib.crc32(header)) != crc:
-            raise TraceError("damaged: the header does not have its checksum", source=self.source)
-        self.header = TraceHeader.from_json(header, source=self.source)
-        self._check_schema(schema)
-        rows = metadata.get(ROWS_KEY, b"").decode("ascii", "replace")
-        if rows != str(self._file.metadata.num_rows):
-            rule = f"damaged: {self._file.metadata.num_rows} rows, metadata {ROWS_KEY.decode()!r} says {rows!r}"
-            raise TraceError(rule, source=self.source)
-        self._nr_rows = int(rows)
-
-    def _check_schema(self, schema: Any) -> None:
-        for name, wanted in _ARROW_TYPES.items():
-            index = schema.get_field_index(name)
-            if index < 0:
-                raise TraceError(f"lacks the column {name!r}", source=self.source)
-            found = schema.field(index).type
-            if pa.types.is_dictionary(found):
-                found = found.value_type
-            if found != wanted:
-                raise TraceError(f"column {name!r} is {found}, not {wanted}", source=self.source)
-
-    def batches(self, max_rows: int) -> Iterator[NDArray[np.void]]:
-        """Yield the rows in order, `max_rows` at most at once, never across row groups."""
-        first = time_ns = 0
-        try:
-            for group in range(self._file.num_row_groups):
-                stream = self._file.iter_batches(max_rows, row_groups=[group], columns=list(_ARROW_TYPES))
-                for batch in stream:
-                    rows = self._rows(batch, first)
-                    check_rows(rows, self.header, source=self.source, first=first, time_ns=time_ns)
-                    first += rows.size
-                    time_ns = int(rows["time_ns"][-1]) if rows.size else time_ns
-                    yield rows
-            if first != self._nr_rows:
-                raise TraceError(f"damaged: {first} rows instead of {self._nr_rows}", source=self.source)
-        except TraceError:
-            raise
-        except _READ_ERRORS as error:
-            raise TraceError(f"damaged after row {first}: {error}", source=self.source) from error
-
-    def _rows(self, batch: Any, first: int) -> NDArray[np.void]:
-        rows = np.zeros(batch.num_rows, dtype=TRACE_DTYPE)
-        for name in _ARROW_TYPES:
-            column = batch.column(batch.schema.get_field_index(name))
-            if column.null_count:
-                raise TraceError(f"column {name!r} has nulls", source=self.source, row=first)
-            if name == "op":
-                column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-                words = column.dictionary.to_pylist()
-                codes = np.array([OP.get(word, len(OPS)) for word in words], dtype=np.uint8)
-                rows[name] = codes[column.indices.to_numpy(zero_copy_only=False)] if words else 0
-            else:
-                rows[name] = column.to_numpy(zero_copy_only=False)
-        return rows
+    with TraceWriter(path, row_group_rows=row_group_rows) as writer:
+        writer.write(trace.rows)
+        writer.finish(trace.header)
 
 
 def read_header(path: str | Path) -> TraceHeader:
@@ -360,7 +332,7 @@ def read_header(path: str | Path) -> TraceHeader:
     TraceError
         If the file is no trace, is damaged, or has a format version this program does not know.
     """
-    return _File(path).header
+    return TraceFile(path).header
 
 
 def iter_batches(path: str | Path, *, max_rows: int = ROW_GROUP_ROWS) -> Iterator[NDArray[np.void]]:
@@ -383,7 +355,7 @@ def iter_batches(path: str | Path, *, max_rows: int = ROW_GROUP_ROWS) -> Iterato
     """
     if max_rows <= 0:
         raise ValueError(f"max_rows {max_rows} must be positive")
-    yield from _File(path).batches(max_rows)
+    yield from TraceFile(path).batches(max_rows)
 
 
 def iter_events(path: str | Path, geometry: Geometry, *, max_rows: int = ROW_GROUP_ROWS) -> Iterator[NDArray[np.void]]:
@@ -408,7 +380,7 @@ def iter_events(path: str | Path, geometry: Geometry, *, max_rows: int = ROW_GRO
     """
     if max_rows <= 0:
         raise ValueError(f"max_rows {max_rows} must be positive")
-    file = _File(path)
+    file = TraceFile(path)
     converter = Converter(file.header, geometry, source=file.source)
     for rows in file.batches(max_rows):
         yield converter.feed(rows)[0]
@@ -428,11 +400,78 @@ def read_trace(path: str | Path, *, name: str = "") -> Trace:
     TraceError
         If the file is no trace, is damaged, or has a format version this program does not know.
     """
-    file = _File(path)
+    file = TraceFile(path)
     batches = list(file.batches(ROW_GROUP_ROWS))
     rows = np.concatenate(batches) if batches else np.empty(0, dtype=TRACE_DTYPE)
     return Trace(
         name=name or Path(path).name.removesuffix(".parquet"), header=file.header, rows=rows, source=file.source
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceSummary:
+    """What a trace holds.
+
+    Attributes
+    ----------
+    header : TraceHeader
+    nr_rows : int
+    operations : dict of str to int
+        Rows by operation, in the order of `OPS`.
+    seconds : float
+        From the first row to the last, by the recording's clock.
+    nr_processes, nr_events : int
+        Of the scenario at the recorded page size.
+    dropped, assumed : dict of str to int
+        Of the conversion to that scenario.
+    scenario_hash : str
+        As `Scenario.hash`.
+    """
+
+    header: TraceHeader
+    nr_rows: int
+    operations: dict[str, int]
+    seconds: float
+    nr_processes: int
+    nr_events: int
+    dropped: dict[str, int]
+    assumed: dict[str, int]
+    scenario_hash: str
+
+
+def summarize_trace(path: str | Path) -> TraceSummary:
+    """Say what a Parquet trace holds, reading it piece by piece.
+
+    Raises
+    ------
+    TraceError
+        As `read_trace` and `Trace.to_scenario`.
+    """
+    file = TraceFile(path)
+    converter = Converter(file.header, Geometry(page_size_bytes=file.header.page_size_bytes), source=file.source)
+    digest = ScenarioDigest(objects=converter.objects(0), strict=False)
+    counts = np.zeros(len(OPS), dtype=np.int64)
+    first_ns: int | None = None
+    last_ns = nr_events = 0
+    for rows in file.batches(ROW_GROUP_ROWS):
+        if not rows.size:
+            continue
+        counts += np.bincount(rows["op"], minlength=len(OPS))
+        first_ns = int(rows["time_ns"][0]) if first_ns is None else first_ns
+        last_ns = int(rows["time_ns"][-1])
+        events, _ = converter.feed(rows)
+        digest.update(events)
+        nr_events += events.size
+    return TraceSummary(
+        header=file.header,
+        nr_rows=int(counts.sum()),
+        operations={name: int(counts[code]) for code, name in enumerate(OPS) if counts[code]},
+        seconds=(last_ns - (first_ns or 0)) / 1e9,
+        nr_processes=len(converter.processes),
+        nr_events=nr_events,
+        dropped=dict(sorted(converter.dropped.items())),
+        assumed=dict(sorted(converter.assumed.items())),
+        scenario_hash=digest.hexdigest(),
     )
 
 
@@ -456,5 +495,12 @@ def load_trace(name: str) -> Trace:
     """
     if name not in trace_names():
         raise ValueError(f"no trace {name!r}; there are: {', '.join(trace_names())}")
-    with resources.as_file(resources.files("folio_perf") / "data" / "traces" / f"{name}.parquet") as path:
+    with shipped_trace(name) as path:
         return read_trace(path, name=name)
+
+
+@contextmanager
+def shipped_trace(name: str) -> Iterator[Path]:
+    """Give the file of a trace that ships with the package, for as long as the context lasts."""
+    with resources.as_file(resources.files("folio_perf") / "data" / "traces" / f"{name}.parquet") as path:
+        yield path

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,10 +15,8 @@ from folio_perf import report
 from folio_perf.cli.application import app, checked, inputs, print_json, show_text
 from folio_perf.cli.options import Json, PageSize
 from folio_perf.geometry import Geometry, parse_size
-from folio_perf.record import import_perf_data, record
-from folio_perf.traces import Trace, import_perf_script, load_trace, read_trace, trace_names, write_trace
-
-_PERF_RECORDING = b"PERFILE"
+from folio_perf.record import is_perf_data, perf_data_source, record
+from folio_perf.traces import RowSource, shipped_trace, summarize_trace, text_source, trace_names
 
 
 @app.command("record", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -36,15 +32,16 @@ def record_(
 ) -> None:
     """Run a program under perf and keep what it asked of the kernel as a trace."""
     with inputs("COMMAND"):
-        recording = record(command, output, name=name)
-    with inputs("--output"):
-        _write_whole(recording.trace, Path(output))
-    recording.data.unlink()
-    if recording.interrupted:
+        recording = record(command, output)
+    if recording.untraced:
+        print(f"Rss at exit is not known: {recording.untraced}", file=sys.stderr)
+    if recording.cut_short:
+        print(f"the recorder ended early ({recording.cut_short}); what came before is kept", file=sys.stderr)
+    elif recording.interrupted:
         print("recording ended by a signal; what came before it is kept", file=sys.stderr)
     elif recording.exit_status:
         print(f"{command[0]} ended with status {recording.exit_status}", file=sys.stderr)
-    _trace_info(recording.trace, as_json)
+    _trace_info(recording.path, name or Path(command[0]).name, as_json)
 
 
 @app.command("import")
@@ -71,46 +68,29 @@ def import_(
     with inputs("--page-size"):
         Geometry(page_size_bytes=page)
     with inputs(source):
-        if source != "-" and _is_perf_data(source):
-            if kernel or page != 4096:
-                raise ValueError("perf.data is of 4K pages and names its kernel: no --kernel, no --page-size")
-            trace = import_perf_data(source, name=name, command=command)
-        else:
-            trace = import_perf_script(
-                _standard_input() if source == "-" else Path(source),
-                name=name or ("trace" if source == "-" else ""),
-                command=command,
-                kernel=kernel,
-                page_size_bytes=page,
-            )
-    with inputs("--output"):
-        _write_whole(trace, Path(output))
-    _trace_info(trace, as_json)
+        reading = _reading(source, name=name, command=command, kernel=kernel, page_size_bytes=page)
+        reading.to_file(output)
+    _trace_info(Path(output), reading.name, as_json)
 
 
-def _is_perf_data(source: str) -> bool:
-    with Path(source).open("rb") as stream:
-        return stream.read(len(_PERF_RECORDING)) == _PERF_RECORDING
+def _reading(source: str, *, name: str, command: str, kernel: str, page_size_bytes: int) -> RowSource:
+    """Find out what a recording is, and begin to read it."""
+    if source != "-" and is_perf_data(source):
+        if kernel or page_size_bytes != 4096:
+            raise ValueError("perf.data is of 4K pages and names its kernel: no --kernel, no --page-size")
+        return perf_data_source(source, name=name, command=command)
+    return text_source(
+        _standard_input() if source == "-" else Path(source),
+        name=name or ("trace" if source == "-" else ""),
+        command=command,
+        kernel=kernel,
+        page_size_bytes=page_size_bytes,
+    )
 
 
 def _standard_input() -> Iterator[str]:
     for line in sys.stdin.buffer:
         yield line.decode("utf-8", "backslashreplace")
-
-
-def _write_whole(trace: Trace, target: Path) -> None:
-    """Write beside the target, then rename: an interrupted import leaves no half trace."""
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(descriptor)
-    try:
-        write_trace(trace, temporary)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 trace_app = typer.Typer(rich_markup_mode=None, help="Look into recorded traces.")
@@ -125,32 +105,33 @@ def trace_info(
     as_json: Json = False,
 ) -> None:
     """Say what a trace holds, and what of it a replay leaves out."""
-    with inputs(source):
-        trace = load_trace(source) if source in trace_names() else read_trace(source)
-    _trace_info(trace, as_json)
+    if source in trace_names():
+        with shipped_trace(source) as path:
+            _trace_info(path, source, as_json)
+    else:
+        _trace_info(Path(source), Path(source).name.removesuffix(".parquet"), as_json)
 
 
-def _trace_info(trace: Trace, as_json: bool) -> None:
-    header = trace.header
-    with inputs():
-        made = trace.convert(Geometry(page_size_bytes=header.page_size_bytes))
-    seconds = float(trace.rows["time_ns"][-1] - trace.rows["time_ns"][0]) / 1e9 if trace.rows.size else 0.0
+def _trace_info(path: Path, name: str, as_json: bool) -> None:
+    with inputs(str(path)):
+        found = summarize_trace(path)
+    header = found.header
     value: dict[str, Any] = {
-        "name": trace.name,
+        "name": name,
         "origin": header.origin,
         "kernel": header.kernel,
         "command": header.command,
         "page_size": header.page_size_bytes,
-        "rows": int(trace.rows.size),
-        "operations": trace.counts(),
-        "seconds": seconds,
-        "processes": len(made.scenario.processes),
+        "rows": found.nr_rows,
+        "operations": found.operations,
+        "seconds": found.seconds,
+        "processes": found.nr_processes,
         "objects": len(header.objects),
         "lines": {"read": header.lines_read, "kept": dict(header.lines_kept), "ignored": dict(header.lines_ignored)},
-        "dropped": {"import": dict(header.dropped), "replay": dict(made.dropped)},
-        "assumed": {"import": dict(header.assumed), "replay": dict(made.assumed)},
-        "events": made.scenario.nr_events,
-        "scenario_hash": made.scenario.hash,
+        "dropped": {"import": dict(header.dropped), "replay": found.dropped},
+        "assumed": {"import": dict(header.assumed), "replay": found.assumed},
+        "events": found.nr_events,
+        "scenario_hash": found.scenario_hash,
     }
     if as_json:
         print_json(value)
@@ -159,13 +140,13 @@ def _trace_info(trace: Trace, as_json: bool) -> None:
     def counts(of: dict[str, int]) -> str:
         return ", ".join(f"{number:,} {word.replace('_', ' ')}" for word, number in of.items()) or "none"
 
-    show_text(report.heading(f"{trace.name}: {header.command or 'command unknown'}"))
+    show_text(report.heading(f"{name}: {header.command or 'command unknown'}"))
     show_text(Text("\n"))
     show_text(
         report.facts(
             [
                 ("recorded", f"kernel {header.kernel or 'unknown'}, {report.size_text(header.page_size_bytes)} pages"),
-                ("rows", f"{value['rows']:,} in {seconds:.3f} s: {counts(value['operations'])}"),
+                ("rows", f"{value['rows']:,} in {found.seconds:.3f} s: {counts(value['operations'])}"),
                 ("processes", f"{value['processes']:,}; {value['objects']:,} objects mapped"),
                 ("lines", f"{header.lines_read:,} read, {sum(header.lines_ignored.values()):,} of no interest"),
                 ("import", f"left out: {counts(value['dropped']['import'])}"),

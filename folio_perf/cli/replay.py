@@ -26,7 +26,7 @@ from folio_perf.cli.options import (
 from folio_perf.geometry import FolioPolicy
 from folio_perf.machine import DEFAULT_MACHINE, load_machine
 from folio_perf.profile import DEFAULT_KERNEL, load_profile
-from folio_perf.replay import Replay
+from folio_perf.replay import Replay, ReplayedProcess
 from folio_perf.replay import replay as run_replay
 from folio_perf.schemes import parse_scheme_specs
 from folio_perf.traces import load_trace, read_trace, trace_names
@@ -92,18 +92,25 @@ def replay(
 def _processes(replayed: Replay, page_size_bytes: int) -> Text:
     """List the processes with most events, and what they had mapped when they exited."""
     busiest = sorted(replayed.processes, key=lambda each: -(each.applied + each.noop + each.failed))
-    rows = [
-        (
-            each.name,
-            f"{each.applied:,}",
-            f"{each.noop:,}",
-            f"{each.failed:,}",
-            "" if each.rss_pages is None else f"{each.rss_pages * page_size_bytes >> 10:,}",
-        )
-        for each in busiest[:NR_LISTED]
-    ]
+    sampled = any(each.smaps_rss_bytes for each in busiest)
+    rows = [_row(each, page_size_bytes)[: None if sampled else 5] for each in busiest[:NR_LISTED]]
+    heads = ("process", "applied", "no-op", "failed", "Rss at exit KiB", "smaps KiB", "differs")
     text = Text("\n")
-    text.append(report.table(("process", "applied", "no-op", "failed", "Rss at exit KiB"), rows, right=(1, 2, 3, 4)))
+    text.append(report.table(heads[: None if sampled else 5], rows, right=tuple(range(1, 7 if sampled else 5))))
     if len(busiest) > NR_LISTED:
         text.append(f"and {len(busiest) - NR_LISTED} more; --json lists all\n")
     return text
+
+
+def _row(process: ReplayedProcess, page_size_bytes: int) -> tuple[str, ...]:
+    rss = None if process.rss_pages is None else process.rss_pages * page_size_bytes
+    smaps = process.smaps_rss_bytes
+    return (
+        process.name,
+        f"{process.applied:,}",
+        f"{process.noop:,}",
+        f"{process.failed:,}",
+        "" if rss is None else f"{rss >> 10:,}",
+        "" if smaps is None else f"{smaps >> 10:,}",
+        "" if rss is None or smaps is None else f"{(rss - smaps) / smaps:+.1%}",
+    )

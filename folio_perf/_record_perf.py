@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""perf: what it is asked to record, and the reading of what it wrote, at once or afterwards."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Final
+
+from folio_perf.traces import PerfScriptReader, RowBuilder, RowSource, TraceError
+
+__all__ = [
+    "EVENTS",
+    "RecordError",
+    "ScriptText",
+    "find_perf",
+    "follow",
+    "is_perf_data",
+    "live_script",
+    "perf_data_source",
+    "record_words",
+]
+
+_CALLS: Final = ("mmap", "munmap", "mremap", "mprotect", "madvise", "brk")
+EVENTS: Final = (
+    "task:task_newtask",
+    "exceptions:page_fault_user",
+    "exceptions:page_fault_kernel",
+    "sched:sched_process_fork",
+    "sched:sched_process_exec",
+    "sched:sched_process_exit",
+    *(f"syscalls:sys_{end}_{call}" for call in _CALLS for end in ("enter", "exit")),
+)
+"""Tracepoints that are recorded; task_newtask carries the clone flags."""
+
+_INSTALL: Final = "install perf (Debian: linux-perf, Ubuntu: linux-tools-generic, Fedora: perf)"
+_MAGIC: Final = b"PERFILE2"
+_PIPE_HEADER: Final = (16).to_bytes(8, "little")  # struct perf_pipe_file_header: magic and its own size, nothing else
+_SHOWN: Final = ("--show-mmap-events", "--show-task-events", "--show-lost-events")
+_POLL_S: Final = 0.05
+_CHUNK_BYTES: Final = 1 << 20
+
+
+class RecordError(ValueError):
+    """A program that cannot be recorded: why, and what to do about it."""
+
+
+def find_perf() -> str:
+    """Return the path of perf; raise RecordError if there is none."""
+    found = shutil.which("perf")
+    if found is None:
+        raise RecordError(f"there is no perf: {_INSTALL}")
+    return found
+
+
+def record_words(perf: str, pid: int, control: tuple[int, int]) -> list[str]:
+    """Return the command that records a process and all it starts, written to standard output as it comes.
+
+    Parameters
+    ----------
+    perf : str
+    pid : int
+    control : (int, int)
+        File descriptors: perf starts when the first says ``enable``, and answers on the second.
+    """
+    events = [word for event in EVENTS for word in ("-e", event)]
+    # Anonymous mappings are reported with --data alone; -q leaves the terminal to the program.
+    fixed = ["record", "-q", "--data", "--sample-cpu", "-m", "8M", "-o", "-", "-p", str(pid)]
+    return [perf, *fixed, "--control", f"fd:{control[0]},{control[1]}", "-D", "-1", *events]
+
+
+def is_perf_data(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a recording of perf."""
+    with Path(path).open("rb") as stream:
+        return stream.read(len(_MAGIC)) == _MAGIC
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a recording of perf was written to a pipe; perf reads such a file from its standard input alone."""
+    with path.open("rb") as stream:
+        return stream.read(16) == _MAGIC + _PIPE_HEADER
+
+
+class ScriptText:
+    """The text that ``perf script`` makes of a recording, line by line.
+
+    Parameters
+    ----------
+    words : sequence of str
+        Arguments of perf script.
+    stdin : file or int
+        Where it reads.
+
+    Attributes
+    ----------
+    complaint : str
+        What perf said on standard error, once all lines have been read.
+    status : int
+        Its exit status, likewise.
+    """
+
+    def __init__(self, words: Sequence[str], *, stdin: IO[bytes] | int) -> None:
+        self.complaint = ""
+        self.status = 0
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
+        # A session of its own: Ctrl-C ends the program, not the reading.
+        self._process = subprocess.Popen(
+            [find_perf(), "script", *words],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            start_new_session=True,
+        )
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        """Where to write what perf script shall read, if that is a pipe."""
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the lines; perf is ended with the iteration, however it ends."""
+        assert self._process.stdout is not None
+        try:
+            for line in self._process.stdout:
+                # A command's name may hold any bytes.
+                yield line.decode("utf-8", "backslashreplace")
+        except BaseException:
+            self._process.kill()
+            raise
+        finally:
+            self._process.stdout.close()
+            self.status = self._process.wait()
+            self._said.seek(0)
+            self.complaint = self._said.read().decode("utf-8", "backslashreplace")
+            self._said.close()
+
+    def last_word(self) -> str:
+        """Return the last line of the complaint."""
+        lines = [line.strip() for line in self.complaint.splitlines() if line.strip()]
+        return lines[-1] if lines else "perf says nothing"
+
+
+def follow(data: Path, has_ended: Callable[[], bool], pipe: IO[bytes]) -> threading.Thread:
+    """Write a growing file to a pipe, in a thread of its own, until nothing can come any more.
+
+    Parameters
+    ----------
+    data : Path
+    has_ended : callable
+        Whether whoever writes the file has ended.
+    pipe : file
+        Closed at the end.
+    """
+
+    def copy() -> None:
+        try:
+            with data.open("rb") as stream, pipe:
+                while True:
+                    ended = has_ended()  # asked before reading: what was written before the end is read
+                    if chunk := stream.read(_CHUNK_BYTES):
+                        pipe.write(chunk)
+                        pipe.flush()
+                    elif ended:
+                        return
+                    else:
+                        waited.wait(_POLL_S)
+        except OSError:  # perf script has gone; its status tells why
+            return
+
+    waited = threading.Event()
+    thread = threading.Thread(target=copy, name="follow", daemon=True)
+    thread.start()
+    return thread
+
+
+def live_script(stdin: IO[bytes] | int) -> ScriptText:
+    """Read a recording that comes from a pipe, or was written to one."""
+    return ScriptText(["-f", "-i", "-", *_SHOWN], stdin=stdin)
+
+
+def perf_data_source(path: str | os.PathLike[str], *, name: str = "", command: str = "") -> RowSource:
+    """Read a recording of perf, ``perf.data`` or the same from a pipe, complete or cut short.
+
+    Where perf complains about the end of the data, what precedes it is kept and the header counts
+    ``recording_cut_short`` among what is assumed.
+
+    Parameters
+    ----------
+    path : str or path
+    name : str
+        Of the trace; default the file name without its suffixes.
+    command : str
+        What was recorded; default the command line of perf, the first line of it.
+
+    Raises
+    ------
+    RecordError
+        If perf is missing.
+    """
+    source = Path(path)
+    kernel, recorded = _described(source)
+    attached = re.search(r" -p (\d+) ", recorded)
+    builder = RowBuilder(4096, starts_with=int(attached[1]) if attached else None)
+    reader = PerfScriptReader(builder, kernel=kernel, command=command or recorded)
+    return RowSource(
+        reader,
+        _data_lines(source, builder),
+        name=name or source.name.removesuffix(".data").removesuffix(".perf"),
+        source=source.name,
+        origin=f"perf, {source.name}",
+    )
+
+
+def _described(source: Path) -> tuple[str, str]:
+    """Return kernel release and command line of a recording; apart from its events, for the latter may have lines."""
+    if is_stream(source):
+        with source.open("rb") as stream:
+            lines = iter(ScriptText(["-f", "-i", "-", "--header"], stdin=stream))
+            head = []
+            for line in lines:
+                if not line.startswith("#"):
+                    break
+                head.append(line)
+            lines.close()  # type: ignore[attr-defined]
+    else:
+        head = list(ScriptText(["-f", "-i", str(source), "--header-only"], stdin=subprocess.DEVNULL))
+    text = "".join(head)
+    kernel = re.search(r"^# os release : (\S+)", text, re.MULTILINE)
+    recorded = re.search(r"^# cmdline : (.*)", text, re.MULTILINE)
+    return kernel[1] if kernel else "", recorded[1].strip() if recorded else ""
+
+
+def _data_lines(source: Path, builder: RowBuilder) -> Iterator[str]:
+    if is_stream(source):
+        with source.open("rb") as stream:
+            script = live_script(stream)
+            yield from script
+        cut = bool(script.status) or builder.has_living_root  # a stream does not say where it ends
+    else:
+        script = ScriptText(["-f", "-i", str(source), *_SHOWN], stdin=subprocess.DEVNULL)
+        yield from script
+        cut = bool(script.status) or "size field is 0" in script.complaint
+    if not builder.has_rows:
+        raise TraceError(f"no events: {script.last_word()}", source=source.name)
+    if cut:
+        builder.assumed["recording_cut_short"] = 1
