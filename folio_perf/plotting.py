@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from folio_perf._plotting_census import shares
 from folio_perf._plotting_contention import curves
 from folio_perf._plotting_occupancy import occupancy
 from folio_perf._plotting_pieces import COLOURS, count_label, marks_text, run_label, time_label
 from folio_perf._plotting_waterfall import waterfall
-from folio_perf.results import KIND, Comparison, Contention, EventRow, Explanation, Occupancy
+from folio_perf.results import KIND, Census, Comparison, Contention, EventRow, Explanation, Occupancy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["PICTURE_SUFFIXES", "check_target", "curves", "figure", "occupancy", "save", "waterfall"]
+__all__ = ["PICTURE_SUFFIXES", "check_target", "curves", "figure", "occupancy", "save", "shares", "waterfall"]
 
 PICTURE_SUFFIXES: Final = (".png", ".svg", ".pdf")
 
@@ -210,12 +211,14 @@ def check_target(path: str | os.PathLike[str]) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target.parent))
 
 
-def save(shown: Comparison | Explanation | Contention | Occupancy, path: str | os.PathLike[str]) -> None:
-    """Draw bars, a waterfall or curves, as `shown` needs them, into a file; nobody ever sees half a picture.
+def save(
+    shown: Comparison | Explanation | Contention | Occupancy | Sequence[Census], path: str | os.PathLike[str]
+) -> None:
+    """Draw what `shown` needs, such as bars, a waterfall or curves, into a file; nobody ever sees half a picture.
 
     Parameters
     ----------
-    shown : Comparison, Explanation, Contention or Occupancy
+    shown : Comparison, Explanation, Contention, Occupancy, or sequence of Census
     path : str or path
         Ends in one of `PICTURE_SUFFIXES`.
 
@@ -237,6 +240,8 @@ def save(shown: Comparison | Explanation | Contention | Occupancy, path: str | o
             drawn = curves(shown)
         case Occupancy():
             drawn = occupancy(shown)
+        case _:
+            drawn = shares(shown)
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:

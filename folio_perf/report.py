@@ -12,6 +12,7 @@ from typing import Final
 
 from rich.text import Text
 
+from folio_perf._report_census import census_line, census_report
 from folio_perf._report_contention import contention_report
 from folio_perf._report_explanation import explanation_report
 from folio_perf._report_pieces import (
@@ -44,6 +45,8 @@ from folio_perf.results import (
 __all__ = [
     "WIDTH",
     "accesses_report",
+    "census_line",
+    "census_report",
     "comparison_report",
     "contention_report",
     "count_text",

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a run of the model reports: counters, what follows from them, and how both leave the program.
 
-Results are plain values: they know no scheme, no machine and no engine, only the names of their axes. Everything here
-is ``modelled``: exact counts of the C model, and nanoseconds that a price list made of them.
+Results are plain values: they know no scheme, no machine and no engine, only the names of their axes. All but
+the census of a machine is ``modelled``: exact counts of the C model, and nanoseconds that a price list made of them.
 """
 
 from __future__ import annotations
 
 from folio_perf._results_accesses import AccessRun, AccessTrace
+from folio_perf._results_census import MAPPED_BY, MEASURED, SHARED, Census, CensusProcess, CensusRow, mapped_by
 from folio_perf._results_comparison import Comparison
 from folio_perf._results_contention import (
     INEXACT,
@@ -39,9 +40,15 @@ __all__ = [
     "FIXED",
     "INEXACT",
     "KIND",
+    "MAPPED_BY",
+    "MEASURED",
+    "SHARED",
     "AccessRun",
     "AccessTrace",
     "Axes",
+    "Census",
+    "CensusProcess",
+    "CensusRow",
     "Comparison",
     "Contention",
     "ContentionCurve",
@@ -59,4 +66,5 @@ __all__ = [
     "RunInfo",
     "SharedLine",
     "crossovers",
+    "mapped_by",
 ]

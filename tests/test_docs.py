@@ -24,7 +24,7 @@ from folio_perf.results import EventRow
 
 TOP = Path(__file__).resolve().parents[1]
 DOCS = TOP / "docs"
-MINE = ("architecture.md", "contention.md", "glossary.md", "scenarios.md", "schemes.md", "validation.md")
+MINE = ("architecture.md", "contention.md", "glossary.md", "live.md", "scenarios.md", "schemes.md", "validation.md")
 
 
 def text_of(name: str) -> str:

@@ -65,7 +65,7 @@ PYTHON_ARROWS: dict[str, set[str]] = {
     "contention": {"simulate"},
     "sweep": {"simulate", "cost", "workloads"},
     "hw": {"simulate", "compare"},
-    "live": {"simulate", "compare"},
+    "live": {"simulate", "compare", "validation"},
     "validation": {"simulate", "compare"},
     "plotting": {"results"},
     "report": {"results"},

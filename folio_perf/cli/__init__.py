@@ -25,6 +25,7 @@ from folio_perf.cli import claims
 from folio_perf.cli import cache
 from folio_perf.cli import hw
 from folio_perf.cli import race
+from folio_perf.cli import live
 
 # isort: on
 
@@ -38,6 +39,7 @@ __all__ = [
     "explain",
     "golden",
     "hw",
+    "live",
     "main",
     "race",
     "recordings",
