@@ -18,6 +18,7 @@ from typing import Any
 
 __all__ = [
     "DEFAULT_MACHINE",
+    "PRICE_NAMES",
     "TOPOLOGY_COUNTS",
     "TRANSFER_TIERS",
     "CacheLevel",

@@ -107,6 +107,16 @@ def test_every_price_of_a_machine_has_a_source() -> None:
     assert all(price["source"] for price in prices if price["ns"] is not None)
 
 
+@pytest.mark.parametrize("name", machine_names())
+def test_a_machine_is_shown(name: str) -> None:
+    text = run("machines", "show", name)
+    assert is_mail(text)
+    shown = run_json("machines", "show", name)
+    assert shown == next(entry for entry in run_json("machines") if entry["name"] == name)
+    assert all(f"{price['ns']:g}" in text for price in shown["dram"].values() if price["ns"] is not None)
+    assert name in run("machines")
+
+
 def test_a_workload_is_shown_set_and_run() -> None:
     text = run("scenarios", "show", "fork_server")
     assert is_mail(text)

@@ -229,3 +229,20 @@ def test_number_of_levels(nr_levels: int) -> None:
     )
     with pytest.raises(ValueError, match=f"machine m: {nr_levels} cache levels; there must be 1 to 4"):
         Machine(name="m", description="d", line_bytes=64, levels=levels, dram=prices)
+
+
+def test_the_machines_that_ship() -> None:
+    """Those the published measurements of this field were made on, and the two base pages and lines beside 4K and 64."""
+    assert set(machine_names()) >= {
+        DEFAULT_MACHINE,
+        "ampere-altra",
+        "ampereone",
+        "apple-m2",
+        "epyc-7313",
+        "epyc-zen5-guest",
+        "power8-64k",
+        "sierra-forest",
+        "xeon-silver-4210r",
+    }
+    assert {load_machine(name).line_bytes for name in machine_names()} == {64, 128}
+    assert all(load_machine(name).topology for name in machine_names())

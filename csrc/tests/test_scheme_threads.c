@@ -93,8 +93,7 @@ static bool run_round(struct fperf_sim *sim, struct team *team, uint32_t mapped,
 		good = page->mapcount >= lowest && page->mapcount <= highest &&
 		       page->refcount - own[i] == page->mapcount;
 		if (!good)
-			printf("the word is %d, mappings own %d references\n", page->mapcount,
-			       page->refcount - own[i]);
+			printf("the word is %d, mappings own %d references\n", page->mapcount, page->refcount - own[i]);
 	}
 	return good;
 }

@@ -18,6 +18,7 @@ from folio_perf.cli import compare
 from folio_perf.cli import explain
 from folio_perf.cli import contention
 from folio_perf.cli import catalogue
+from folio_perf.cli import machines
 from folio_perf.cli import recordings
 from folio_perf.cli import replay
 from folio_perf.cli import golden
@@ -40,6 +41,7 @@ __all__ = [
     "golden",
     "hw",
     "live",
+    "machines",
     "main",
     "race",
     "recordings",

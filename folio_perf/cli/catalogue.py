@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""schemes, machines, kernels, scenarios: what there is to choose from."""
+"""schemes, kernels, scenarios: what there is to choose from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from rich.text import Text
 from folio_perf import report
 from folio_perf.cli.application import RefusedError, app, checked, print_json, show_text
 from folio_perf.cli.options import Json
-from folio_perf.machine import Price, load_machine, machine_names
 from folio_perf.profile import KernelProfile, load_profile, profile_names
 from folio_perf.scenario import scenario_description, scenario_names, scenario_text
 from folio_perf.schemes import SchemeInfo, scheme_info, scheme_names
@@ -63,37 +62,6 @@ def _scheme_facts(info: SchemeInfo) -> Iterator[tuple[str, str]]:
             yield "" if number else name, line
     for number, (key, values) in enumerate(info.options.items()):
         yield "" if number else "options", f"{key}={'|'.join(values)}"
-
-
-@app.command()
-def machines(as_json: Json = False) -> None:
-    """List the machines: cache hierarchies with prices."""
-    found = [load_machine(name) for name in machine_names()]
-    if as_json:
-        print_json([asdict(machine) for machine in found])
-        return
-    for machine in found:
-        show_text(report.heading(f"{machine.name}: {machine.description}"))
-        levels = [
-            (level.name, report.size_text(level.size_bytes), str(level.nr_ways), level.prices)
-            for level in machine.levels
-        ]
-        rows = [
-            (
-                name,
-                size,
-                ways,
-                *map(_ns, (prices.load_dependent, prices.load_streaming, prices.rmw_dependent, prices.rmw_streaming)),
-            )
-            for name, size, ways, prices in [*levels, ("dram", "", "", machine.dram)]
-        ]
-        headers = ("level", "size", "ways", "load, ns", "in a stream", "RMW, ns", "in a stream")
-        show_text(report.table(headers, rows, right=range(1, len(headers))))
-    show_text(Text("sources of all prices: --json\n", style="dim"))
-
-
-def _ns(price: Price) -> str:
-    return "unknown" if price.ns is None else f"{price.ns:g}"
 
 
 @app.command()
