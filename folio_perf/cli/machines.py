@@ -55,9 +55,9 @@ def machines_show(
     show_text(report.facts(_facts(machine)))
     levels = [(level.name, level.prices) for level in machine.levels] + [("dram", machine.dram)]
     rows = [(where, *(_ns(getattr(prices, key)) for key in PRICE_NAMES)) for where, prices in levels]
-    heads = ("", *(f"{kind} {way}" for kind in ("load", "store", "RMW") for way in ("alone", "stream")))
+    heads = ("", "load", "stream", "store", "stream", "RMW", "stream")
     show_text(Text("\n"))
-    show_text(report.heading("an access that the level serves, ns: alone, or one of a stream"))
+    show_text(report.heading("an access that the level serves, ns: alone, and one of a stream"))
     show_text(report.table(heads, rows, right=range(1, len(heads))))
     tiers = [(tier, _ns(getattr(machine.transfers, tier))) for tier in TRANSFER_TIERS]
     show_text(Text("\n"))
