@@ -15,9 +15,10 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from folio_perf._trace_builder import CALLS, Mapping, RowBuilder
 from folio_perf._trace_format import TraceHeader
 from folio_perf._trace_objects import is_anonymous
-from folio_perf._trace_rows import CALLS, LineError, Mapping, RowBuilder, shown
+from folio_perf._trace_rows import LineError, shown
 
 __all__ = ["PerfScriptReader"]
 

@@ -6,17 +6,21 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Final
+from select import select
+from typing import IO, Final, Self
 
 from folio_perf.traces import PerfScriptReader, RowBuilder, RowSource, TraceError
 
 __all__ = [
     "EVENTS",
+    "NotPermittedError",
+    "Perf",
     "RecordError",
     "ScriptText",
     "find_perf",
@@ -24,7 +28,6 @@ __all__ = [
     "is_perf_data",
     "live_script",
     "perf_data_source",
-    "record_words",
 ]
 
 _CALLS: Final = ("mmap", "munmap", "mremap", "mprotect", "madvise", "brk")
@@ -51,15 +54,19 @@ class RecordError(ValueError):
     """A program that cannot be recorded: why, and what to do about it."""
 
 
+class NotPermittedError(RecordError):
+    """A recorder that is not there, or may not record."""
+
+
 def find_perf() -> str:
-    """Return the path of perf; raise RecordError if there is none."""
+    """Return the path of perf; raise NotPermittedError if there is none."""
     found = shutil.which("perf")
     if found is None:
-        raise RecordError(f"there is no perf: {_INSTALL}")
+        raise NotPermittedError(f"there is no perf: {_INSTALL}")
     return found
 
 
-def record_words(perf: str, pid: int, control: tuple[int, int]) -> list[str]:
+def _record_words(perf: str, pid: int, control: tuple[int, int]) -> list[str]:
     """Return the command that records a process and all it starts, written to standard output as it comes.
 
     Parameters
@@ -145,6 +152,68 @@ class ScriptText:
         """Return the last line of the complaint."""
         lines = [line.strip() for line in self.complaint.splitlines() if line.strip()]
         return lines[-1] if lines else "perf says nothing"
+
+
+class Perf:
+    """perf, recording a process and all it starts, from the beginning of the context on."""
+
+    def __init__(self, perf: str, pid: int, data: Path) -> None:
+        self.data = data
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
+        # perf takes a closed end of these for an error.
+        self._control = (*os.pipe(), *os.pipe())
+        control, tell, heard, answer = self._control
+        try:
+            with data.open("xb") as out:
+                # A session of its own: Ctrl-C ends the program, which ends the recording.
+                self._process = subprocess.Popen(
+                    _record_words(perf, pid, (control, answer)),
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=self._said,
+                    pass_fds=(control, answer),
+                    start_new_session=True,
+                )
+            os.write(tell, b"enable\n")
+            while self._process.poll() is None and not select([heard], [], [], 0.1)[0]:
+                pass
+            if self._process.poll() is not None:
+                data.unlink()
+                raise NotPermittedError(
+                    "perf may not record the page-fault and system-call tracepoints (they need root): "
+                    f"{self.last_word()}"
+                )
+        except BaseException:
+            self._close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+        self._process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        for descriptor in self._control:
+            os.close(descriptor)
+        self._said.close()
+
+    def end(self) -> None:
+        """Let perf write what it has, and end."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+
+    def has_ended(self) -> bool:
+        """Whether perf writes nothing any more."""
+        return self._process.poll() is not None
+
+    def last_word(self) -> str:
+        """Return what perf complained of, in one line."""
+        self._said.seek(0)
+        lines = [line.strip() for line in self._said.read().decode("utf-8", "backslashreplace").splitlines()]
+        return " ".join(line for line in lines[:4] if line)
 
 
 def follow(data: Path, has_ended: Callable[[], bool], pipe: IO[bytes]) -> threading.Thread:

@@ -8,52 +8,60 @@ traces larger than memory. ``docs/traces.md`` describes the file format and ever
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from folio_perf._perf_script import PerfScriptReader
+from folio_perf._strace_log import STRACE_CALLS, StraceReader
+from folio_perf._trace_builder import RowBuilder
+from folio_perf._trace_data import Conversion, Trace
 from folio_perf._trace_events import Converter
 from folio_perf._trace_format import (
     FORMAT_VERSION,
     OPS,
     TRACE_DTYPE,
+    USER_END,
     TraceError,
     TraceHeader,
     TraceObject,
-    check_rows,
 )
-from folio_perf._trace_parquet import COMPRESSION_LEVEL, ROW_GROUP_ROWS, TraceFile, TraceWriter
-from folio_perf._trace_rows import LineReader, RowBuilder, rows_of_lines
+from folio_perf._trace_import import RowSource, import_perf_script, import_snapshot, import_strace, text_source
+from folio_perf._trace_parquet import ROW_GROUP_ROWS, TraceFile, TraceWriter
+from folio_perf._trace_snapshot import PageEntries, Vma, parse_vma
 from folio_perf.geometry import Geometry
-from folio_perf.scenario import Scenario, ScenarioDigest
+from folio_perf.scenario import ScenarioDigest
 
 __all__ = [
     "FORMAT_VERSION",
     "OPS",
+    "STRACE_CALLS",
     "TRACE_DTYPE",
+    "USER_END",
     "Conversion",
+    "PageEntries",
     "PerfScriptReader",
     "RowBuilder",
     "RowSource",
+    "StraceReader",
     "Trace",
     "TraceError",
     "TraceHeader",
     "TraceObject",
     "TraceSummary",
+    "Vma",
     "import_perf_script",
+    "import_snapshot",
+    "import_strace",
     "iter_batches",
     "iter_events",
     "load_trace",
+    "parse_vma",
     "read_header",
     "read_trace",
     "shipped_trace",
@@ -62,241 +70,6 @@ __all__ = [
     "trace_names",
     "write_trace",
 ]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Conversion:
-    """A scenario made from a trace, and what was left out of it.
-
-    Attributes
-    ----------
-    scenario : Scenario
-    rows : int64, shape (nr_events,)
-        Row of the trace behind each event; -1 for those that set the stage.
-    dropped : Mapping[str, int]
-        Rows that became no event, by reason.
-    assumed : Mapping[str, int]
-        Events that rest on an assumption, by reason.
-    """
-
-    scenario: Scenario
-    rows: NDArray[np.int64]
-    dropped: Mapping[str, int]
-    assumed: Mapping[str, int]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Trace:
-    """A recorded workload.
-
-    Attributes
-    ----------
-    name : str
-    header : TraceHeader
-        Origin, objects and counts.
-    rows : TRACE_DTYPE, shape (nr_rows,)
-        The recorded events in time order, read-only. Addresses, lengths and offsets are bytes.
-    source : str
-        File the trace came from.
-    """
-
-    name: str
-    header: TraceHeader
-    rows: NDArray[np.void]
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        if self.rows.dtype != TRACE_DTYPE or self.rows.ndim != 1:
-            raise ValueError(f"rows of shape {self.rows.shape}, {self.rows.dtype}: need one dimension of TRACE_DTYPE")
-        check_rows(self.rows, self.header, source=self.source or self.name, first=0)
-        rows = self.rows.view()
-        rows.flags.writeable = False
-        object.__setattr__(self, "rows", rows)
-
-    def counts(self) -> dict[str, int]:
-        """Return the number of rows by operation, in the order of `OPS`."""
-        counts = np.bincount(self.rows["op"], minlength=len(OPS))
-        return {name: int(counts[code]) for code, name in enumerate(OPS) if counts[code]}
-
-    def convert(self, geometry: Geometry, *, file_order: int = 0) -> Conversion:
-        """Turn the trace into a scenario and say what was left out.
-
-        Parameters
-        ----------
-        geometry : Geometry
-            Of the modelled machine; see ``docs/traces.md`` for pages larger than the recorded ones.
-        file_order : int
-            Order of the folios that the page cache uses for files; a trace does not know it.
-
-        Raises
-        ------
-        TraceError
-            If a row belongs to a process that nobody started.
-        """
-        if not 0 <= file_order <= geometry.max_order:
-            raise ValueError(f"file order {file_order} must be between 0 and {geometry.max_order}")
-        converter = Converter(self.header, geometry, source=self.source or self.name)
-        events, rows = converter.feed(self.rows)
-        scenario = Scenario(
-            name=self.name,
-            events=events,
-            objects=converter.objects(file_order),
-            processes=converter.processes,
-            lines=(rows + 1).astype(np.int32),
-            source=self.source or self.name,
-            description=self.header.command,
-            strict=False,
-        )
-        return Conversion(
-            scenario=scenario,
-            rows=rows,
-            dropped=MappingProxyType(dict(sorted(converter.dropped.items()))),
-            assumed=MappingProxyType(dict(sorted(converter.assumed.items()))),
-        )
-
-    def to_scenario(self, geometry: Geometry, *, file_order: int = 0) -> Scenario:
-        """Turn the trace into a scenario; `convert` also says what was left out."""
-        return self.convert(geometry, file_order=file_order).scenario
-
-    @cached_property
-    def dropped(self) -> Mapping[str, int]:
-        """Records left out by reason: at import, and in conversion at the recorded page size."""
-        counts = dict(self.header.dropped)
-        for reason, number in self.convert(Geometry(page_size_bytes=self.header.page_size_bytes)).dropped.items():
-            counts[reason] = counts.get(reason, 0) + number
-        return MappingProxyType(dict(sorted(counts.items())))
-
-
-# ---- import --------------------------------------------------------------------------------------
-
-
-class RowSource:
-    """A recording on its way to being a trace: rows piece by piece, and a header at the end.
-
-    Parameters
-    ----------
-    reader : LineReader
-    lines : iterable of str
-        What it reads.
-    name : str
-        Of the trace.
-    source : str
-        File name, or what the lines came from; named in errors.
-    origin : str
-        See `TraceHeader`.
-    """
-
-    def __init__(self, reader: LineReader, lines: Iterable[str], *, name: str, source: str, origin: str) -> None:
-        self.name = name
-        self.source = source
-        self._reader = reader
-        self._lines = lines
-        self._origin = origin
-
-    @classmethod
-    def of_text(cls, reader: LineReader, lines: str | Path | Iterable[str], *, what: str, name: str) -> RowSource:
-        """Read a file, gzip-compressed or not, or lines; `what` they are becomes part of the origin."""
-        if isinstance(lines, str | Path):
-            path = Path(lines)
-            source, stream = path.name, text_lines(path)
-            name = name or _without_suffixes(source)
-        else:
-            source, stream = name or "lines", iter(lines)
-            name = name or "trace"
-        return cls(reader, stream, name=name, source=source, origin=f"{what}, {source}")
-
-    def __iter__(self) -> Iterator[NDArray[np.void]]:
-        """Yield the rows, TRACE_DTYPE, once; raise TraceError where a line breaks a rule."""
-        return rows_of_lines(self._reader, self._lines, source=self.source)
-
-    @property
-    def header(self) -> TraceHeader:
-        """What has been read so far; complete once all rows have been yielded."""
-        return self._reader.header(origin=self._origin)
-
-    def to_trace(self) -> Trace:
-        """Read all of it."""
-        pieces = list(self)
-        rows = np.concatenate(pieces) if pieces else np.empty(0, dtype=TRACE_DTYPE)
-        return Trace(name=self.name, header=self.header, rows=rows, source=self.source)
-
-    def to_file(self, path: str | Path, *, compression_level: int = COMPRESSION_LEVEL) -> TraceHeader:
-        """Write the trace as it is read, all of it or nothing; memory does not grow with it.
-
-        Raises
-        ------
-        TraceError
-            Where a line breaks a rule.
-        OSError
-            If the file cannot be written.
-        """
-        with TraceWriter(path, compression_level=compression_level) as writer:
-            for rows in self:
-                writer.write(rows)
-            header = self.header
-            writer.finish(header)
-        return header
-
-
-def _without_suffixes(file_name: str) -> str:
-    for suffix in (".gz", ".txt", ".data", ".perf", ".strace", ".smaps"):
-        file_name = file_name.removesuffix(suffix)
-    return file_name
-
-
-def import_perf_script(
-    lines: str | Path | Iterable[str],
-    *,
-    name: str = "",
-    kernel: str = "",
-    command: str = "",
-    page_size_bytes: int = 4096,
-) -> Trace:
-    """Read a recording: the text of ``perf script --show-mmap-events --show-task-events``.
-
-    Parameters
-    ----------
-    lines : str, Path or iterable of str
-        A file, gzip-compressed or not, or the lines themselves.
-    name : str
-        Of the trace; default the file name without its suffixes.
-    kernel, command : str
-        What was recorded, where the text does not say so itself (``perf script --header``).
-    page_size_bytes : int
-        Base page size of the recorded machine.
-
-    Raises
-    ------
-    TraceError
-        If the file cannot be read, or a line breaks a rule; it names the line and the rule.
-    """
-    return text_source(lines, name=name, kernel=kernel, command=command, page_size_bytes=page_size_bytes).to_trace()
-
-
-def text_source(
-    lines: str | Path | Iterable[str],
-    *,
-    name: str = "",
-    kernel: str = "",
-    command: str = "",
-    page_size_bytes: int = 4096,
-) -> RowSource:
-    """Begin to read a recording in text; the parameters are those of `import_perf_script`."""
-    reader = PerfScriptReader(RowBuilder(page_size_bytes), kernel=kernel, command=command)
-    return RowSource.of_text(reader, lines, what="perf script", name=name)
-
-
-def text_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a text file, gzip-compressed or not; raise TraceError if it cannot be read."""
-    try:
-        with path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if packed else path.open("rb") as stream:
-            for line in stream:
-                # A command's name may hold any bytes.
-                yield line.decode("utf-8", "backslashreplace")
-    except (OSError, EOFError, zlib.error) as error:
-        raise TraceError(f"cannot be read: {error}", source=path.name) from error
 
 
 # ---- Parquet -------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ PYTHON_ARROWS: dict[str, set[str]] = {
 
 # Parts of a room that has outgrown one file are private to it: _scenario_text.py belongs to scenario, _trace_format.py
 # to traces. Those named otherwise stand here.
-PART_OF = {"_perf_script": "traces"}
+PART_OF = {"_perf_script": "traces", "_strace_log": "traces"}
 
 # Package -> the rooms that may import it.
 THIRD_PARTY = {"matplotlib": {"plotting"}, "numba": {"custom", "workloads"}}

@@ -15,7 +15,7 @@ from folio_perf import report
 from folio_perf.cli.application import app, checked, inputs, print_json, show_text
 from folio_perf.cli.options import Json, PageSize
 from folio_perf.geometry import Geometry, parse_size
-from folio_perf.record import is_perf_data, perf_data_source, record
+from folio_perf.record import METHODS, is_perf_data, perf_data_source, record
 from folio_perf.traces import RowSource, shipped_trace, summarize_trace, text_source, trace_names
 
 
@@ -28,13 +28,18 @@ def record_(
         str, typer.Option("--output", "-o", help="The Parquet trace to write.", metavar="TRACE", show_default=False)
     ],
     name: Annotated[str, typer.Option("--name", help="Name of the trace; default that of the program.")] = "",
+    method: Annotated[
+        str, typer.Option("--method", help="perf, strace, or auto: strace where perf may not record.")
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Run a program under perf and keep what it asked of the kernel as a trace."""
-    with inputs("COMMAND"):
-        recording = record(command, output)
-    if recording.untraced:
-        print(f"Rss at exit is not known: {recording.untraced}", file=sys.stderr)
+    """Run a program and keep what it asked of the kernel as a trace."""
+    with inputs("COMMAND" if method in METHODS else "--method"):
+        recording = record(command, output, method=method)
+    if recording.no_perf:
+        print(f"recorded by strace, which shows less: {recording.no_perf}", file=sys.stderr)
+    if recording.no_rss:
+        print(f"Rss at exit is not known: {recording.no_rss}", file=sys.stderr)
     if recording.cut_short:
         print(f"the recorder ended early ({recording.cut_short}); what came before is kept", file=sys.stderr)
     elif recording.interrupted:
@@ -50,7 +55,7 @@ def import_(
         str,
         typer.Argument(
             metavar="FILE",
-            help="Text of perf script, plain or gzip, or - for it; or perf.data.",
+            help="Text of perf script, log of strace, smaps (plain, gzip, or -), or perf.data.",
             show_default=False,
         ),
     ],
