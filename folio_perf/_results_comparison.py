@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from folio_perf._results_run import KIND, EventRow, Result, flat, html_table
+from folio_perf._results_smaps import smaps_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,9 +92,9 @@ class Comparison:
         return frame.drop(columns="event")
 
     def to_json(self) -> str:
-        """Write one JSON object: what was run, ``rows`` by scheme and event kind, ``totals`` by scheme.
+        """Write one JSON object: what was run, ``rows``, ``totals`` and ``smaps``.
 
-        Values the back end cannot know are null. `Result.to_json` has the counters behind them.
+        Rows are by scheme and event kind, totals by scheme, readings of smaps by scheme and event. Values the back end cannot know are null. `Result.to_json` has the counters behind them.
         """
         run = self.results[0].run
         return json.dumps(
@@ -119,6 +120,11 @@ class Comparison:
                     for result in self.results
                 ],
                 "rows": [asdict(row) for row in self.rows],
+                "smaps": [
+                    {"scheme": result.run.scheme, "kernel": result.run.kernel} | smaps_columns(row)
+                    for result in self.results
+                    for row in result.smaps
+                ],
                 "totals": [
                     {key: value for key, value in asdict(result.total).items() if key != "event"} | dict(result.totals)
                     for result in self.results

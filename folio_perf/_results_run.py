@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from folio_perf._results_smaps import SmapsRow, smaps_columns
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -239,6 +241,8 @@ class Result:
     totals : mapping of str to int or None
         What a run has once: `refs_peak`, `false_shared`, `leaked_pages` ...; None where the ledger was not kept.
     outcome : Outcome
+    smaps : tuple of SmapsRow
+        What each smaps event read, in order.
 
     Raises
     ------
@@ -253,6 +257,7 @@ class Result:
     stats: EventStats
     totals: Mapping[str, int | None]
     outcome: Outcome
+    smaps: tuple[SmapsRow, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.axes.shape
@@ -277,7 +282,14 @@ class Result:
 
     def _key(self) -> tuple[object, ...]:
         arrays = [self.counters, self.ns, *(getattr(self.stats, each.name) for each in fields(EventStats))]
-        return (self.run, self.axes, dict(self.totals), self.outcome, *(array.tobytes() for array in arrays))
+        return (
+            self.run,
+            self.axes,
+            dict(self.totals),
+            self.outcome,
+            self.smaps,
+            *(array.tobytes() for array in arrays),
+        )
 
     @property
     def counted(self) -> NDArray[np.int64]:
@@ -347,10 +359,11 @@ class Result:
 
         Parameters
         ----------
-        by : {"event", "cause", "field"}
+        by : {"event", "cause", "field", "process"}
             ``event``: one row per event kind, the columns of `EventRow`, one column ``hits_<level>`` each.
             ``cause``, ``field``: accesses by event kind and cause (`FIXED` among them), or by event kind and field
-            (without `FIXED`), where there were any.
+            (without `FIXED`), where there were any. ``process``: one row per reading of smaps, the columns of
+            `SmapsRow` and the errors in per cent.
 
         Raises
         ------
@@ -361,12 +374,14 @@ class Result:
 
         if by == "event":
             return pd.DataFrame([flat(row) for row in self.rows])
+        if by == "process":
+            return pd.DataFrame([smaps_columns(row) for row in self.smaps])
         if by == "cause":
             counters, ns = self.counters.sum(axis=2), self.ns.sum(axis=2)
         elif by == "field":
             counters, ns = self.counted, self.ns[:, self._counted_causes].sum(axis=1)
         else:
-            raise ValueError(f"by {by!r} must be one of event, cause, field")
+            raise ValueError(f"by {by!r} must be one of event, cause, field, process")
         names = self.axes.causes if by == "cause" else self.axes.fields
         rows: list[dict[str, object]] = []
         for kind, at in np.argwhere(counters.any(axis=(2, 3, 4))):
@@ -399,6 +414,7 @@ class Result:
                 "outcome": asdict(self.outcome),
                 "rows": [asdict(row) for row in (*self.rows, self.total)],
                 "totals": dict(self.totals),
+                "smaps": [smaps_columns(row) for row in self.smaps],
                 "axes": asdict(axes),
                 "counters": sparse(self.counters, int),
                 "ns": sparse(self.ns, float),
@@ -457,6 +473,7 @@ class Result:
             stats=EventStats(**stats),
             totals=dict(value["totals"]),
             outcome=Outcome(**outcome),
+            smaps=tuple(SmapsRow.from_columns(row) for row in value.get("smaps", ())),
         )
 
     def _repr_html_(self) -> str:

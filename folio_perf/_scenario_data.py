@@ -64,6 +64,14 @@ class Op(enum.IntEnum):
     KHUGEPAGED = 26
     SWAPON = 27
     SWAPOFF = 28
+    PAGEMAP = 29
+    NUMA_MAPS = 30
+    KPAGECOUNT = 31
+    MOVE_PAGES = 32
+    NUMA_BALANCE = 33
+    COMPACT = 34
+    RECLAIM = 35
+    PAGE_IDLE = 36
 
 
 class EventFlag(enum.IntFlag):

@@ -667,4 +667,12 @@ _VERBS: dict[str, tuple[str, Callable[[_Assembler, _Words], str | None], str]] =
     "khugepaged": ("P R OFF N", _on_range(Op.KHUGEPAGED), ""),
     "swapon": ("", _alone(Op.SWAPON), ""),
     "swapoff": ("", _alone(Op.SWAPOFF), ""),
+    "pagemap": ("P", _on_process(Op.PAGEMAP), ""),
+    "numa_maps": ("P", _on_process(Op.NUMA_MAPS), ""),
+    "kpagecount": ("", _alone(Op.KPAGECOUNT), ""),
+    "move_pages": ("P R OFF N", _on_range(Op.MOVE_PAGES), ""),
+    "numa_balance": ("P R OFF N", _on_range(Op.NUMA_BALANCE), ""),
+    "compact": ("", _alone(Op.COMPACT), ""),
+    "reclaim": ("", _alone(Op.RECLAIM), ""),
+    "page_idle": ("", _alone(Op.PAGE_IDLE), ""),
 }

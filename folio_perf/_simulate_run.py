@@ -20,7 +20,7 @@ from folio_perf._simulation import new_simulation
 from folio_perf.geometry import FolioPolicy, Geometry
 from folio_perf.machine import DEFAULT_MACHINE, Machine, load_machine
 from folio_perf.profile import DEFAULT_KERNEL, KernelProfile, load_profile
-from folio_perf.results import Axes, EventStats, Failure, Outcome, Result, RunInfo
+from folio_perf.results import Axes, EventStats, Failure, Outcome, Result, RunInfo, SmapsRow
 from folio_perf.scenario import Scenario, ScenarioError
 from folio_perf.schemes import SchemeSpec
 
@@ -40,6 +40,15 @@ _TRUTH_TOTALS: Final = (
     "stale_many",
     "leaked_pages",
     "leaked_pages_peak",
+    "leaked_page_events",
+    "copies_needless",
+    "refused_needlessly",
+    "skipped_as_shared",
+    "partial_missed",
+    "false_not_exclusive",
+    "false_page_exclusive",
+    "page_mapcounts_wrong",
+    "mapmax_error_abs",
 )
 
 
@@ -131,6 +140,21 @@ def run_scenario(given: Input, spec: SchemeSpec, setup: Setup, progress: Progres
         stats=event_stats(simulation),
         totals=totals,
         outcome=_outcome(given, status),
+        smaps=_smaps(simulation, setup.truth),
+    )
+
+
+def _smaps(simulation: engine.Simulation, truth: bool) -> tuple[SmapsRow, ...]:
+    return tuple(
+        SmapsRow(
+            process=int(row["process"]),
+            rss_bytes=int(row["rss_bytes"]),
+            pss_bytes=int(row["pss_bytes"]),
+            uss_bytes=int(row["uss_bytes"]),
+            pss_true_bytes=int(row["pss_true_bytes"]) if truth else None,
+            uss_true_bytes=int(row["uss_true_bytes"]) if truth else None,
+        )
+        for row in simulation.smaps_log()
     )
 
 

@@ -40,6 +40,7 @@ from folio_perf.results import (
     Failure,
     Outcome,
     RunInfo,
+    SmapsRow,
 )
 
 __all__ = [
@@ -118,6 +119,22 @@ _TOTALS: Final[Mapping[str, str]] = {
     "migrations_refused": "migrations refused",
     "collapses": "collapses",
     "collapses_refused": "collapses refused",
+    "leaked_page_events": "leaked pages x events",
+    "copies_needless": "CoW copies, needless",
+    "refused_needlessly": "refused needlessly",
+    "skipped_as_shared": "skipped as shared, falsely",
+    "swap_slots_wasted": "swap slots for nothing",
+    "partial_missed": "partial mappings missed",
+    "false_not_exclusive": "pagemap: falsely not excl.",
+    "false_page_exclusive": "pagemap: falsely exclusive",
+    "page_mapcounts_wrong": "kpagecount: wrong counts",
+    "mapmax_error_abs": "numa_maps: mapmax error",
+}
+
+# Of the readings of smaps, the one that is off furthest.
+_WORST: Final[Mapping[str, Callable[[SmapsRow], float | None]]] = {
+    "PSS error, worst process, %": lambda row: row.pss_error_percent,
+    "USS error, worst process, %": lambda row: row.uss_error_percent,
 }
 
 
@@ -250,6 +267,10 @@ def _block(comparison: Comparison, columns: range) -> Iterator[Text]:
         totals = [result.totals.get(name) for result in results]
         if any(totals):
             yield Text(_line(label, [_number(value) for value in totals]))
+    for label, get in _WORST.items():
+        worst = [max((abs(get(row) or 0.0) for row in result.smaps), default=0.0) for result in results]
+        if any(worst):
+            yield Text(_line(label, [f"{percent:,.1f}" for percent in worst]))
     values = [row.ns for row in rows]
     if any(values):
         yield Text(_measure_line(_TIME, values))

@@ -33,6 +33,7 @@ from folio_perf._results_run import (
     Result,
     RunInfo,
 )
+from folio_perf._results_smaps import SmapsRow
 
 __all__ = [
     "CLASSES",
@@ -65,6 +66,7 @@ __all__ = [
     "Result",
     "RunInfo",
     "SharedLine",
+    "SmapsRow",
     "crossovers",
     "mapped_by",
 ]

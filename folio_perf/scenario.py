@@ -330,6 +330,38 @@ class ScenarioBuilder:
         """Remove the swap device; its pages come back."""
         return self._add("swapoff")
 
+    def pagemap(self, process: str) -> ScenarioBuilder:
+        """Read /proc/PID/pagemap."""
+        return self._add("pagemap", process)
+
+    def numa_maps(self, process: str) -> ScenarioBuilder:
+        """Read /proc/PID/numa_maps."""
+        return self._add("numa_maps", process)
+
+    def kpagecount(self) -> ScenarioBuilder:
+        """Read /proc/kpagecount."""
+        return self._add("kpagecount")
+
+    def move_pages(self, process: str, region: str, offset: int, nr: int) -> ScenarioBuilder:
+        """Move what this process alone maps in the range to fresh pages, as mbind, move_pages and migrate_pages do."""
+        return self._add("move_pages", process, region, offset, nr)
+
+    def numa_balance(self, process: str, region: str, offset: int, nr: int) -> ScenarioBuilder:
+        """Let NUMA balancing scan the range, and its process touch it from another node."""
+        return self._add("numa_balance", process, region, offset, nr)
+
+    def compact(self) -> ScenarioBuilder:
+        """Compact memory: whatever can be moved moves."""
+        return self._add("compact")
+
+    def reclaim(self) -> ScenarioBuilder:
+        """Reclaim all memory that can be had."""
+        return self._add("reclaim")
+
+    def page_idle(self) -> ScenarioBuilder:
+        """Look at the accessed bits of all memory, and clear them."""
+        return self._add("page_idle")
+
     def _add(self, verb: str, *arguments: str | int) -> ScenarioBuilder:
         words = [verb]
         for argument in arguments:

@@ -38,6 +38,18 @@ RESHAPING = (
     "madv {place} PAGEOUT",
     "swapoff",
 )
+ASKING = (
+    "smaps {process}",
+    "smaps {process} exact",
+    "pagemap {process}",
+    "numa_maps {process}",
+    "kpagecount",
+    "move_pages {place}",
+    "numa_balance {place}",
+    "compact",
+    "reclaim",
+    "page_idle",
+)
 LENGTHS = (1, 1, 2, 3, 5, 8, 16, 17, 31, 64, 100, 128, 300, 512)
 
 
@@ -121,10 +133,10 @@ def random_scenario(seed: int, *, nr_operations: int = 40, mthp: bool = True) ->
             lines.append(rng.choice(RESHAPING).format(place=place))
         elif kind < 0.95:
             lines.append(f"try_to_unmap {place}")
-        elif kind < 0.97:
+        elif kind < 0.96:
             lines.append(f"total_mapcount {place}")
         elif kind < 0.98:
-            lines.append(f"smaps {process}{rng.choice(('', ' exact'))}")
+            lines.append(rng.choice(ASKING).format(process=process, place=place))
         elif kind < 0.985:
             lines.append(rng.choice((f"pin {place}", f"unpin {process}", f"splice {place}", f"unsplice {process}")))
         elif kind < 0.99:

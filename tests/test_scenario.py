@@ -130,6 +130,14 @@ A, B = (0x100000000000 >> 12) + 3, (0x100000000000 + (1 << 32)) >> 12
         ("madv P0 A 0 16 COLLAPSE", event(Op.MADVISE, vpn=A, nr=16, what=ADVICES.index("COLLAPSE"))),
         ("swapon", event(Op.SWAPON)),
         ("swapoff", event(Op.SWAPOFF)),
+        ("pagemap P0", event(Op.PAGEMAP)),
+        ("numa_maps P0", event(Op.NUMA_MAPS)),
+        ("kpagecount", event(Op.KPAGECOUNT)),
+        ("move_pages P0 A 0 2", event(Op.MOVE_PAGES, vpn=A, nr=2)),
+        ("numa_balance P0 A 0 2", event(Op.NUMA_BALANCE, vpn=A, nr=2)),
+        ("compact", event(Op.COMPACT)),
+        ("reclaim", event(Op.RECLAIM)),
+        ("page_idle", event(Op.PAGE_IDLE)),
         ("migrate P0 A 0 2", event(Op.MIGRATE, vpn=A, nr=2)),
     ],
 )
@@ -685,6 +693,8 @@ def test_builder_has_every_verb() -> None:
     builder.note("any text").mlock("P0", "A", 0, 1).munlock("P0", "A", 0, 1).pin("P0", "A", 0, 1).unpin("P0")
     builder.splice("P0", "A", 0, 1).unsplice("P0").ksm().splitdbg("P0", "A", 0, 1).splitdbg("P0", "A", 0, 1, 3)
     builder.swapon().swapoff().deferred_split().migrate("P0", "A", 0, 1).khugepaged("P0", "A", 0, 1)
+    builder.pagemap("P0").numa_maps("P0").kpagecount().move_pages("P0", "A", 0, 1).numa_balance("P0", "A", 0, 1)
+    builder.compact().reclaim().page_idle()
     scenario = builder.build()
     assert parse_scenarios(builder.text(), GEOMETRY) == [scenario]
     assert scenario.folio_policy == FolioPolicy(always_bytes=(65536,), madvise_bytes=(), name="always=64K")
@@ -757,7 +767,7 @@ def test_place_of_an_event() -> None:
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        ({"op": 99}, "event 1: op 99 must be below 29"),
+        ({"op": 99}, "event 1: op 99 must be below 37"),
         ({"cpu": 256}, "event 1: cpu 256 must be below 256"),
         ({"process": 1}, "event 1: process 1 must be below 1"),
         ({"flags": 1 << 7}, "event 1: flags 128 has a bit that means nothing"),

@@ -25,6 +25,31 @@
 #define fperf_advise_reclaim FPERF_FN(fperf_advise_reclaim)
 #define fperf_migrate_folio FPERF_FN(fperf_migrate_folio)
 
+#define fperf_clear_young FPERF_FN(fperf_clear_young)
+#define fperf_unmap_folio FPERF_FN(fperf_unmap_folio)
+#define fperf_pagemap FPERF_FN(fperf_pagemap)
+#define fperf_numa_maps FPERF_FN(fperf_numa_maps)
+#define fperf_kpagecount FPERF_FN(fperf_kpagecount)
+#define fperf_move_folio FPERF_FN(fperf_move_folio)
+#define fperf_numa_scan FPERF_FN(fperf_numa_scan)
+#define fperf_numa_fault FPERF_FN(fperf_numa_fault)
+#define fperf_compact FPERF_FN(fperf_compact)
+#define fperf_page_idle FPERF_FN(fperf_page_idle)
+#define fperf_shrink_folio FPERF_FN(fperf_shrink_folio)
+#define fperf_reclaim FPERF_FN(fperf_reclaim)
+
+/* A question about a page; of a whole folio, about its head. vma: the mapping the asker stands in, or NULL. */
+static inline struct fperf_query fperf_query_at(const struct fperf_sim *sim, struct fperf_vma *vma, uint64_t pfn)
+{
+	const uint64_t folio = fperf_folio_head(sim, pfn);
+
+	return (struct fperf_query){ .folio = folio,
+				     .order = fperf_folio_order(sim, pfn),
+				     .page = (uint32_t)(pfn - folio),
+				     .anon = sim->folios[folio].anon,
+				     .vma = vma };
+}
+
 /* A consumer that looks at one folio. */
 struct fperf_consumer {
 	enum fperf_op op;
@@ -45,8 +70,26 @@ int fperf_ask_maybe_pinned(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHE
 /* folio_referenced.c: reclaim's scan. Asks mapped, then total_mapcount as the budget that ends the walk. */
 int fperf_folio_referenced(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHECK;
 
+/* The accessed bits of one hit; since v6.19 a run of them in one call. */
+void fperf_clear_young(struct fperf_sim *sim, const struct fperf_rmap_hit *hit);
+
 /* try_to_unmap.c: reclaim's unmap. Asks mapped before, and after each VMA to stop. */
 int fperf_try_to_unmap(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHECK;
+/* The same once somebody was told that it is mapped, or may be. */
+int fperf_unmap_folio(struct fperf_sim *sim, uint64_t folio, enum fperf_answer mapped) FPERF_MUST_CHECK;
+
+/*
+ * shrink.c: reclaim of one folio (`pmd`: a PMD maps it), and of all there are, by page frame number. Asks whether it is
+ * pinned, then mapped.
+ */
+int fperf_shrink_folio(struct fperf_sim *sim, uint64_t folio, bool pmd) FPERF_MUST_CHECK;
+int fperf_reclaim(struct fperf_sim *sim) FPERF_MUST_CHECK;
+
+/* compaction.c: all memory that can be moved. Asks mapping_refs of anonymous folios. */
+int fperf_compact(struct fperf_sim *sim) FPERF_MUST_CHECK;
+
+/* page_idle.c: accessed bits of all memory. Asks mapped. */
+int fperf_page_idle(struct fperf_sim *sim) FPERF_MUST_CHECK;
 
 /*
  * split_huge_page.c: asks mapping_refs to learn of other references, mapped to end its walk. NOOP: refused, or nothing to
@@ -72,6 +115,18 @@ int fperf_collapse(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start,
 /* pageout.c: MADV_COLD and MADV_PAGEOUT. Asks whether others map the folio, in the terms of the version. */
 int fperf_advise_reclaim(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end,
 			 enum fperf_advice kind) FPERF_MUST_CHECK;
+
+/* move_pages.c: mbind() and its like. Asks shared (page_mapcount up to v6.8). */
+int fperf_move_folio(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHECK;
+
+/* numa_balance.c: the scan of a VMA asks shared, and whether pinned (v6.10); the fault that follows asks shared. */
+void fperf_numa_scan(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end);
+int fperf_numa_fault(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHECK;
+
+/* pagemap.c, numa_maps.c, kpagecount.c: files of /proc that ask page_mapcount, pagemap shared where that is unknown. */
+int fperf_pagemap(struct fperf_sim *sim, struct fperf_mm *mm) FPERF_MUST_CHECK;
+int fperf_numa_maps(struct fperf_sim *sim, struct fperf_mm *mm) FPERF_MUST_CHECK;
+int fperf_kpagecount(struct fperf_sim *sim) FPERF_MUST_CHECK;
 
 /*
  * smaps.c: asks page_mapcount per page; exact: walks where the scheme does not know. rows may be NULL; *nr rows there are.

@@ -5,17 +5,6 @@
  */
 #include "consumer/consumer.h"
 
-static struct fperf_query query_at(const struct fperf_sim *sim, struct fperf_vma *vma, uint64_t pfn)
-{
-	const uint64_t folio = fperf_folio_head(sim, pfn);
-
-	return (struct fperf_query){ .folio = folio,
-				     .order = fperf_folio_order(sim, pfn),
-				     .page = (uint32_t)(pfn - folio),
-				     .anon = sim->folios[folio].anon,
-				     .vma = vma };
-}
-
 /* Nobody but mappings, and a possible swap cache, refers to it, and there is one mapping: R = 1. */
 static bool only_reference(struct fperf_sim *sim, const struct fperf_query *query)
 {
@@ -74,7 +63,7 @@ static int pte_write(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 		fperf_wp_reuse(sim, vma, pte, pfn, false);
 		return 0;
 	}
-	query = query_at(sim, vma, pfn);
+	query = fperf_query_at(sim, vma, pfn);
 	if (!may_reuse(sim, &query))
 		return fperf_wp_copy(sim, vma, vpn, pte);
 	fperf_wp_reuse(sim, vma, pte, pfn, true);
@@ -94,7 +83,7 @@ static int huge_write(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn
 		fperf_wp_reuse(sim, vma, pmd, folio, false);
 		return 0;
 	}
-	query = query_at(sim, vma, folio);
+	query = fperf_query_at(sim, vma, folio);
 	fperf_rmap_repair(sim, &query, FPERF_SITE_WRITE_FAULT);
 	if (sim->prof.version < FPERF_KERNEL(5, 18)) {
 		int64_t total;

@@ -6,7 +6,7 @@
 #include "consumer/consumer.h"
 
 /* Clear the accessed bits of one hit; since v6.19 a run of them goes in one call. */
-static void clear_young(struct fperf_sim *sim, const struct fperf_rmap_hit *hit)
+void fperf_clear_young(struct fperf_sim *sim, const struct fperf_rmap_hit *hit)
 {
 	const uint32_t nr = hit->pmd ? 1 : hit->nr;
 	uint32_t young = 0;
@@ -27,18 +27,16 @@ static void clear_young(struct fperf_sim *sim, const struct fperf_rmap_hit *hit)
 
 int fperf_folio_referenced(struct fperf_sim *sim, uint64_t folio)
 {
-	const struct fperf_query query = { .folio = folio,
-					   .order = fperf_folio_order(sim, folio),
-					   .anon = sim->folios[folio].anon };
+	const struct fperf_query query = fperf_query_at(sim, NULL, folio);
 	struct fperf_rmap_walk walk;
 	int64_t budget = INT64_MAX;
 	uint32_t mappers = 0;
 	enum fperf_cause before;
 	bool recounting;
 
-	if (fperf_ask(sim, FPERF_ASK_MAPPED, &query, NULL) == FPERF_NO)
+	if (fperf_ask_before_walk(sim, FPERF_ASK_MAPPED, &query, NULL) == FPERF_NO)
 		return 0;
-	if (fperf_ask(sim, FPERF_ASK_TOTAL_MAPCOUNT, &query, &budget) == FPERF_UNKNOWN)
+	if (fperf_ask_before_walk(sim, FPERF_ASK_TOTAL_MAPCOUNT, &query, &budget) == FPERF_UNKNOWN)
 		budget = INT64_MAX;
 	/* A walk that visits everybody learns the number on the way. */
 	recounting = budget == INT64_MAX && fperf_rmap_recount_begin(sim, &query, FPERF_SITE_RECLAIM);
@@ -50,7 +48,7 @@ int fperf_folio_referenced(struct fperf_sim *sim, uint64_t folio)
 			bool mapped = false;
 
 			while (budget > 0 && fperf_rmap_walk_hit(&walk, &cursor, &hit)) {
-				clear_young(sim, &hit);
+				fperf_clear_young(sim, &hit);
 				budget -= hit.pmd ? 1 : hit.nr;
 				mapped = true;
 			}

@@ -24,16 +24,6 @@ static uint32_t max_shared(const struct fperf_sim *sim)
 	return sim->entries / 2;
 }
 
-static struct fperf_query query_at(const struct fperf_sim *sim, uint64_t pfn)
-{
-	const uint64_t folio = fperf_folio_head(sim, pfn);
-
-	return (struct fperf_query){ .folio = folio,
-				     .order = fperf_folio_order(sim, pfn),
-				     .page = (uint32_t)(pfn - folio),
-				     .anon = sim->folios[folio].anon };
-}
-
 /* Mappings and caches hold all references. */
 static bool only_known_refs(struct fperf_sim *sim, const struct fperf_query *query)
 {
@@ -56,6 +46,7 @@ static bool is_shared(struct fperf_sim *sim, const struct fperf_query *query)
 
 struct scan {
 	uint32_t none, swapped, shared, young;
+	uint32_t truly_shared; /* what the count would be if the answers were right */
 	bool writable;
 };
 
@@ -67,14 +58,22 @@ static bool scan_entry(struct fperf_sim *sim, uint64_t entry, bool khugepaged, s
 		return ++scan->none <= max_none(sim) || !khugepaged;
 	if (entry & FPERF_PTE_SWAP)
 		return ++scan->swapped <= max_swap(sim) || !khugepaged;
-	query = query_at(sim, fperf_pte_pfn(entry));
+	query = fperf_query_at(sim, NULL, fperf_pte_pfn(entry));
 	fperf_charge_page_folio(sim, fperf_pte_pfn(entry));
 	scan->writable |= !!(entry & FPERF_PTE_WRITE);
 	scan->young += !!(entry & FPERF_PTE_YOUNG);
 	/* Since v6.15 MADV_COLLAPSE, which has no limit, does not ask. */
-	if (khugepaged || sim->prof.version < FPERF_KERNEL(6, 15))
+	if (khugepaged || sim->prof.version < FPERF_KERNEL(6, 15)) {
 		scan->shared += is_shared(sim, &query);
-	return query.anon && only_known_refs(sim, &query) && (scan->shared <= max_shared(sim) || !khugepaged);
+		scan->truly_shared += sim->cfg.truth && fperf_truth_mapcount(sim, fperf_pte_pfn(entry)) > 1;
+	}
+	if (!query.anon)
+		return false;
+	if (only_known_refs(sim, &query) && (scan->shared <= max_shared(sim) || !khugepaged))
+		return true;
+	if (scan->truly_shared <= max_shared(sim) || !khugepaged)
+		fperf_truth_refused(sim, query.folio);
+	return false;
 }
 
 static bool worth_it(struct fperf_sim *sim, const uint64_t *ptes, bool khugepaged, struct scan *scan)
@@ -222,7 +221,7 @@ static bool suits_file(struct fperf_sim *sim, const struct fperf_object *object,
 			none++;
 			continue;
 		}
-		query = query_at(sim, pfn);
+		query = fperf_query_at(sim, NULL, pfn);
 		if (query.order && sim->prof.version < FPERF_KERNEL(6, 13))
 			return false;
 		if (!only_known_refs(sim, &query))
@@ -244,12 +243,15 @@ static int unmap_all(struct fperf_sim *sim, const struct fperf_object *object, u
 			i++;
 			continue;
 		}
-		query = query_at(sim, pfn);
+		query = fperf_query_at(sim, NULL, pfn);
 		ret = fperf_unmap_file_folio(sim, query.folio, false);
 		if (ret)
 			return ret;
 		/* What a stale count still holds cannot be replaced. */
-		*unmapped &= fperf_folio_load_refs(sim, query.folio) == 1 << query.order;
+		if (fperf_folio_load_refs(sim, query.folio) != 1 << query.order) {
+			*unmapped = false;
+			fperf_truth_refused(sim, query.folio);
+		}
 		i += (1u << query.order) - query.page;
 	}
 	return 0;

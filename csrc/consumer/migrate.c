@@ -62,6 +62,8 @@ int fperf_migrate_folio(struct fperf_sim *sim, uint64_t folio)
 	fperf_folio_lookup_get(sim, folio);
 	if (fperf_no_extra_refs(sim, folio))
 		ret = migrate(sim, folio, &done);
+	if (!done)
+		fperf_truth_refused(sim, folio);
 	fperf_folio_lookup_put(sim, folio);
 	sim->totals.migrations += done;
 	sim->totals.migrations_refused += !done;

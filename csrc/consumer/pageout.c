@@ -12,63 +12,38 @@ struct advice {
 	enum fperf_advice kind;
 };
 
-static struct fperf_query query_of(const struct advice *a, uint64_t pfn)
-{
-	const uint64_t folio = fperf_folio_head(a->sim, pfn);
-
-	return (struct fperf_query){ .folio = folio,
-				     .order = fperf_folio_order(a->sim, pfn),
-				     .page = (uint32_t)(pfn - folio),
-				     .anon = a->sim->folios[folio].anon,
-				     .vma = a->vma };
-}
-
 /* "Mapped by others too": a count above what this range maps, or the estimate, by version. */
-static bool others_map(const struct advice *a, const struct fperf_query *query, uint32_t nr, bool pmd)
+static bool others_seem_to_map(const struct advice *a, const struct fperf_query *query, uint32_t nr, bool pmd)
 {
 	struct fperf_sim *const sim = a->sim;
+	const bool by_total = pmd ? sim->prof.version < FPERF_KERNEL(6, 8) : sim->prof.version >= FPERF_KERNEL(6, 10);
 	int64_t count = 0;
 
-	if (pmd && sim->prof.version >= FPERF_KERNEL(6, 8))
-		return fperf_ask(sim, FPERF_ASK_SHARED, query, NULL) != FPERF_NO;
-	if (pmd || sim->prof.version >= FPERF_KERNEL(6, 10))
-		return fperf_ask(sim, FPERF_ASK_TOTAL_MAPCOUNT, query, &count) != FPERF_COUNT || count != nr;
-	return fperf_ask(sim, FPERF_ASK_PAGE_MAPCOUNT, query, &count) != FPERF_COUNT || count != 1;
+	if (!pmd && !by_total)
+		return fperf_ask(sim, FPERF_ASK_PAGE_MAPCOUNT, query, &count) != FPERF_COUNT || count != 1;
+	if (by_total && fperf_ask(sim, FPERF_ASK_TOTAL_MAPCOUNT, query, &count) == FPERF_COUNT)
+		return count != nr;
+	/* Also where mappings are not counted. */
+	return fperf_ask(sim, FPERF_ASK_SHARED, query, NULL) != FPERF_NO;
+}
+
+static bool others_map(const struct advice *a, const struct fperf_query *query, uint32_t nr, bool pmd)
+{
+	const bool seems = others_seem_to_map(a, query, nr, pmd);
+
+	if (seems)
+		fperf_truth_skipped(a->sim, query->folio);
+	return seems;
 }
 
 static bool may_split(const struct advice *a, const struct fperf_query *query)
 {
-	if (a->sim->prof.version >= FPERF_KERNEL(6, 8))
-		return fperf_ask(a->sim, FPERF_ASK_SHARED, query, NULL) == FPERF_NO;
-	return !others_map(a, query, 1, false);
-}
-
-/* shrink_folio_list() of one: anonymous pages need swap; up to v6.9 what no PMD maps is split before it is written. */
-static int reclaim(const struct advice *a, uint64_t folio, bool pmd)
-{
-	struct fperf_sim *const sim = a->sim;
-	const uint32_t order = fperf_folio_order(sim, folio);
-	const uint64_t past = folio + (1ull << order);
-	const bool anon = sim->folios[folio].anon;
-	const bool lazyfree = sim->folios[folio].lazyfree;
-	int ret;
-
-	if (anon && !lazyfree && !sim->swap_on)
-		return 0;
-	if (!anon || lazyfree || !order || pmd ||
-	    (sim->prof.version >= FPERF_KERNEL(6, 10) && !sim->folios[folio].deferred))
-		return fperf_try_to_unmap(sim, folio);
-	ret = fperf_split_huge_page(sim, folio, 0);
-	if (ret)
-		return ret < 0 ? ret : 0;
-	for (uint64_t page = folio; page < past; page++) {
-		if (!sim->folios[page].live)
-			continue;
-		ret = fperf_try_to_unmap(sim, page);
-		if (ret)
-			return ret;
-	}
-	return 0;
+	if (a->sim->prof.version < FPERF_KERNEL(6, 8))
+		return !others_map(a, query, 1, false);
+	if (fperf_ask(a->sim, FPERF_ASK_SHARED, query, NULL) == FPERF_NO)
+		return true;
+	fperf_truth_skipped(a->sim, query->folio);
+	return false;
 }
 
 /* What FREE does to a folio and its entries. What was swapped in and still has a slot that others refer to stays. */
@@ -95,7 +70,7 @@ static int advise_pmd(const struct advice *a, uint64_t *pmd, bool whole)
 
 	if (*pmd & FPERF_PTE_ZERO)
 		return 0;
-	query = query_of(a, fperf_pte_pfn(*pmd));
+	query = fperf_query_at(sim, a->vma, fperf_pte_pfn(*pmd));
 	if (others_map(a, &query, 1, true))
 		return 0;
 	if (!whole) {
@@ -108,7 +83,7 @@ static int advise_pmd(const struct advice *a, uint64_t *pmd, bool whole)
 	}
 	*pmd &= ~(uint64_t)FPERF_PTE_YOUNG;
 	fperf_charge_pmd(sim, FPERF_STORE, pmd);
-	return a->kind == FPERF_ADVICE_PAGEOUT ? reclaim(a, query.folio, true) : 0;
+	return a->kind == FPERF_ADVICE_PAGEOUT ? fperf_shrink_folio(sim, query.folio, true) : 0;
 }
 
 /* One entry, or the batch of a large folio; *nr entries are done with. */
@@ -129,7 +104,7 @@ static int advise_batch(const struct advice *a, uint64_t *pte, uint32_t left, ui
 	}
 	if ((*pte & FPERF_PTE_STATE) != FPERF_PTE_PRESENT)
 		return 0;
-	query = query_of(a, fperf_pte_pfn(*pte));
+	query = fperf_query_at(sim, a->vma, fperf_pte_pfn(*pte));
 	fperf_charge_page_folio(sim, fperf_pte_pfn(*pte));
 	batch = sim->prof.version >= FPERF_KERNEL(6, 10) ? fperf_pte_batch(sim, pte, left) : 1;
 	if (query.order && batch < 1u << query.order) {
@@ -156,7 +131,7 @@ static int advise_batch(const struct advice *a, uint64_t *pte, uint32_t left, ui
 	for (uint32_t i = 0; i < batch; i++)
 		pte[i] &= ~(uint64_t)FPERF_PTE_YOUNG;
 	fperf_charge_ptes(sim, FPERF_STORE, pte, batch);
-	return a->kind == FPERF_ADVICE_PAGEOUT ? reclaim(a, query.folio, false) : 0;
+	return a->kind == FPERF_ADVICE_PAGEOUT ? fperf_shrink_folio(sim, query.folio, false) : 0;
 }
 
 int fperf_advise_reclaim(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end,

@@ -5,6 +5,7 @@
  * counted by a walk; the truth stands beside it.
  */
 #include "consumer/consumer.h"
+#include "consumer/page_walk.h"
 
 /* The kernel sums page_size << 12 / mapcount. */
 static const unsigned int PSS_SHIFT = 12;
@@ -15,35 +16,6 @@ struct sum {
 	uint64_t walked; /* the folio whose mappings were counted last, page by page */
 	int64_t *mappings;
 };
-
-/* Mappings of one page, counted from the tables of every VMA that could hold it; costs nothing. */
-static int64_t true_mapcount(struct fperf_sim *sim, uint64_t pfn)
-{
-	const uint64_t folio = fperf_folio_head(sim, pfn);
-	const struct fperf_folio *const f = &sim->folios[folio];
-	const uint64_t index = f->index + (pfn - folio);
-	const struct fperf_itree *const tree = f->anon ? &f->anon_vma->tree : &f->object->i_mmap;
-	int64_t mappings = 0;
-
-	for (struct fperf_itnode *node = fperf_itree_first(tree, index, index); node;
-	     node = fperf_itree_next(node, index, index)) {
-		const struct fperf_vma *const vma = node->owner;
-		const uint64_t vpn = vma->start + (index - vma->pgoff);
-		const uint64_t *const pmd = fperf_pmd_peek(sim, vma->mm, vpn);
-		uint64_t entry;
-
-		if (!pmd || !*pmd)
-			continue;
-		if (*pmd & FPERF_PTE_LEAF) {
-			mappings += !(*pmd & FPERF_PTE_ZERO) && fperf_pte_pfn(*pmd) == folio;
-			continue;
-		}
-		entry = fperf_table(&sim->mem, fperf_pmd_table(*pmd))[fperf_pte_index(sim, vpn)];
-		mappings += (entry & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) == FPERF_PTE_PRESENT &&
-			    fperf_pte_pfn(entry) == pfn;
-	}
-	return mappings;
-}
 
 /* Visit every candidate VMA and count the mappings of each page. Pages of one folio follow each other: one walk for all. */
 static int walk_mappings(struct fperf_sim *sim, struct sum *sum, const struct fperf_query *query)
@@ -78,9 +50,7 @@ static int account(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vma
 {
 	const uint64_t folio = fperf_folio_head(sim, pfn);
 	const uint64_t whole = 1ull << (sim->cfg.page_shift + PSS_SHIFT);
-	struct fperf_query query = {
-		.folio = folio, .order = fperf_folio_order(sim, folio), .anon = sim->folios[folio].anon, .vma = vma
-	};
+	struct fperf_query query = fperf_query_at(sim, vma, pfn);
 
 	sum->row.rss_pages += nr;
 	/* One reference can only be this mapping's: no count is looked at. */
@@ -96,7 +66,6 @@ static int account(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vma
 		enum fperf_answer answer;
 
 		query.page = (uint32_t)(pfn + i - folio);
-		truth = -1;
 		answer = fperf_ask(sim, FPERF_ASK_PAGE_MAPCOUNT, &query, &mapcount);
 		if (answer == FPERF_UNKNOWN && exact) {
 			const int ret = walk_mappings(sim, sum, &query);
@@ -104,11 +73,8 @@ static int account(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vma
 			if (ret)
 				return ret;
 			mapcount = sum->mappings[query.page];
-		} else if (answer == FPERF_COUNT) {
-			truth = mapcount;
 		}
-		if (truth < 0 || sim->scheme->counts_vmas)
-			truth = true_mapcount(sim, pfn + i);
+		truth = fperf_truth_mapcount(sim, pfn + i);
 		sum->pss += mapcount >= 2 ? whole / (uint64_t)mapcount : whole;
 		sum->pss_true += truth >= 2 ? whole / (uint64_t)truth : whole;
 		sum->row.uss_pages += mapcount < 2;
@@ -117,44 +83,26 @@ static int account(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vma
 	return 0;
 }
 
-static int account_leaf(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vma, uint64_t entry, bool exact)
+static void account_leaf(struct fperf_sim *sim, struct sum *sum, uint64_t pfn)
 {
-	const uint64_t pfn = fperf_pte_pfn(entry);
-
-	if (entry & FPERF_PTE_ZERO)
-		return 0;
 	if (sim->folios[pfn].anon)
 		sum->row.anon_huge_pages += sim->entries;
 	else if (fperf_object_is_shmem(sim->folios[pfn].object))
 		sum->row.shmem_pmd_pages += sim->entries;
 	else
 		sum->row.file_pmd_pages += sim->entries;
-	return account(sim, sum, vma, pfn, sim->entries, exact);
 }
 
 static int account_vma(struct fperf_sim *sim, struct sum *sum, struct fperf_vma *vma, bool exact)
 {
+	struct fperf_page_walk walk = fperf_page_walk_begin(sim, vma, vma->start, vma->end);
+	struct fperf_page_at at;
 	int ret = 0;
 
-	for (uint64_t vpn = vma->start, stop; !ret && vpn < vma->end; vpn = stop) {
-		const uint64_t *const pmd = fperf_pmd_walk(sim, vma->mm, vpn);
-		const uint64_t ceiling = fperf_pmd_floor(sim, vpn) + sim->entries;
-		const uint64_t *pte;
-
-		stop = ceiling < vma->end ? ceiling : vma->end;
-		if (!pmd || !*pmd)
-			continue;
-		if (*pmd & FPERF_PTE_LEAF) {
-			ret = account_leaf(sim, sum, vma, *pmd, exact);
-			continue;
-		}
-		fperf_ptl_lock(sim, fperf_pmd_table(*pmd));
-		pte = fperf_table(&sim->mem, fperf_pmd_table(*pmd)) + fperf_pte_index(sim, vpn);
-		fperf_charge_ptes(sim, FPERF_LOAD, pte, stop - vpn);
-		for (uint64_t i = 0; !ret && i < stop - vpn; i++)
-			if ((pte[i] & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) == FPERF_PTE_PRESENT)
-				ret = account(sim, sum, vma, fperf_pte_pfn(pte[i]), 1, exact);
-		fperf_ptl_unlock(sim, fperf_pmd_table(*pmd));
+	while (!ret && fperf_page_walk_next(&walk, &at)) {
+		if (at.pmd)
+			account_leaf(sim, sum, at.pfn);
+		ret = account(sim, sum, vma, at.pfn, at.nr, exact);
 	}
 	return ret;
 }

@@ -15,9 +15,7 @@ static int32_t cache_refs(const struct fperf_sim *sim, uint64_t folio)
 
 bool fperf_no_extra_refs(struct fperf_sim *sim, uint64_t folio)
 {
-	const struct fperf_query query = { .folio = folio,
-					   .order = fperf_folio_order(sim, folio),
-					   .anon = sim->folios[folio].anon };
+	const struct fperf_query query = fperf_query_at(sim, NULL, folio);
 	int64_t mapping_refs = 0;
 
 	fperf_ask(sim, FPERF_ASK_MAPPING_REFS, &query, &mapping_refs);
@@ -101,6 +99,8 @@ int fperf_split_huge_page(struct fperf_sim *sim, uint64_t folio, uint32_t order)
 	fperf_folio_lookup_get(sim, folio);
 	if (fperf_no_extra_refs(sim, folio))
 		ret = split(sim, folio, order, &done);
+	if (!done)
+		fperf_truth_refused(sim, folio);
 	for (uint64_t part = folio; part < folio + (1ull << big); part += 1ull << (done ? order : big))
 		fperf_folio_lookup_put(sim, part);
 	sim->totals.folio_splits += done;

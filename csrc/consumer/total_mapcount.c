@@ -4,13 +4,11 @@
 
 int fperf_ask_total_mapcount(struct fperf_sim *sim, uint64_t folio)
 {
-	const struct fperf_query query = { .folio = folio,
-					   .order = fperf_folio_order(sim, folio),
-					   .anon = sim->folios[folio].anon };
+	const struct fperf_query query = fperf_query_at(sim, NULL, folio);
 	struct fperf_rmap_walk walk;
 	enum fperf_cause before;
 
-	if (fperf_ask(sim, FPERF_ASK_TOTAL_MAPCOUNT, &query, NULL) != FPERF_UNKNOWN)
+	if (fperf_ask_before_walk(sim, FPERF_ASK_TOTAL_MAPCOUNT, &query, NULL) != FPERF_UNKNOWN)
 		return 0;
 	/* The number is lost: every candidate VMA has to be looked at, entry by entry. */
 	before = fperf_because(&sim->door, FPERF_CAUSE_WALK);

@@ -77,11 +77,16 @@ static int discard_in_vma(struct fperf_sim *sim, struct fperf_rmap_walk *walk, b
 
 int fperf_try_to_unmap(struct fperf_sim *sim, uint64_t folio)
 {
-	const struct fperf_query query = { .folio = folio,
-					   .order = fperf_folio_order(sim, folio),
-					   .anon = sim->folios[folio].anon };
+	const struct fperf_query query = fperf_query_at(sim, NULL, folio);
+	const enum fperf_answer mapped = fperf_ask_before_walk(sim, FPERF_ASK_MAPPED, &query, NULL);
+
+	return mapped == FPERF_NO ? 0 : fperf_unmap_folio(sim, folio, mapped);
+}
+
+int fperf_unmap_folio(struct fperf_sim *sim, uint64_t folio, enum fperf_answer mapped)
+{
+	const struct fperf_query query = fperf_query_at(sim, NULL, folio);
 	struct fperf_rmap_walk walk;
-	enum fperf_answer mapped = fperf_ask(sim, FPERF_ASK_MAPPED, &query, NULL);
 	uint64_t swap_base = UINT64_MAX;
 	enum fperf_cause before;
 	const bool lazyfree = sim->folios[folio].lazyfree;
@@ -89,7 +94,7 @@ int fperf_try_to_unmap(struct fperf_sim *sim, uint64_t folio)
 	int ret = 0;
 
 	/* A page that came back while its slot is still in use stays: its old entries lead there. */
-	if (mapped == FPERF_NO || fperf_swap_cached(sim, folio))
+	if (fperf_swap_cached(sim, folio))
 		return 0;
 	if (query.anon && !lazyfree) {
 		ret = fperf_swap_slots(sim, 1u << query.order, &swap_base);
@@ -104,7 +109,7 @@ int fperf_try_to_unmap(struct fperf_sim *sim, uint64_t folio)
 		while (!ret && !keep && mapped != FPERF_NO && fperf_rmap_walk_next(&walk)) {
 			ret = lazyfree ? discard_in_vma(sim, &walk, &keep) : unmap_vma(sim, &walk, swap_base);
 			before = fperf_because(&sim->door, FPERF_CAUSE_WALK);
-			mapped = fperf_ask(sim, FPERF_ASK_MAPPED, &query, NULL);
+			mapped = fperf_ask_before_walk(sim, FPERF_ASK_MAPPED, &query, NULL);
 			fperf_because(&sim->door, before);
 		}
 		fperf_rmap_walk_end(&walk);
@@ -114,10 +119,8 @@ int fperf_try_to_unmap(struct fperf_sim *sim, uint64_t folio)
 		recounting = fperf_rmap_recount_begin(sim, &query, FPERF_SITE_RECLAIM);
 	if (!ret && recounting) {
 		fperf_rmap_recount_end(sim, &query, 0);
-		mapped = fperf_ask(sim, FPERF_ASK_MAPPED, &query, NULL);
+		mapped = fperf_ask_before_walk(sim, FPERF_ASK_MAPPED, &query, NULL);
 	}
-	if (query.anon && !lazyfree)
-		sim->totals.swap_outs += 1ull << query.order;
 	if (!ret && mapped == FPERF_NO && !query.anon) {
 		fperf_pagecache_remove(sim, folio);
 		sim->totals.file_discards += 1ull << query.order;

@@ -96,6 +96,14 @@ struct fperf_vma_row {
 	uint64_t uss_true_pages;
 	uint64_t anon_huge_pages, shmem_pmd_pages, file_pmd_pages;
 };
+/* One reading of smaps: a process as a whole. The true values are those of the ledger. */
+struct fperf_smaps_row {
+	uint32_t process;
+	uint32_t pad;
+	uint64_t rss_bytes;
+	uint64_t pss_bytes, pss_true_bytes;
+	uint64_t uss_bytes, uss_true_bytes;
+};
 /* A folio as it stands, truth beside it. */
 struct fperf_folio_row {
 	uint64_t pfn;

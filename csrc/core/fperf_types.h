@@ -43,7 +43,15 @@
 	X(MIGRATE,	migrate)			\
 	X(KHUGEPAGED,	khugepaged)				\
 	X(SWAPON,	swapon)				\
-	X(SWAPOFF,	swapoff)
+	X(SWAPOFF,	swapoff)				\
+	X(PAGEMAP,	pagemap)				\
+	X(NUMA_MAPS,	numa_maps)				\
+	X(KPAGECOUNT,	kpagecount)				\
+	X(MOVE_PAGES,	move_pages)				\
+	X(NUMA_BALANCE,	numa_balance)				\
+	X(COMPACT,	compact)				\
+	X(RECLAIM,	reclaim)				\
+	X(PAGE_IDLE,	page_idle)
 
 enum fperf_op {
 #define X(NAME, name) FPERF_OP_##NAME,
@@ -78,7 +86,16 @@ enum fperf_op {
 	X(SPLIT,	split)					\
 	X(MIGRATE,	migrate)			\
 	X(COLLAPSE,	collapse)				\
-	X(SWAPOFF,	swapoff)
+	X(SWAPOFF,	swapoff)				\
+	X(PAGEMAP,	pagemap)				\
+	X(NUMA_MAPS,	numa_maps)				\
+	X(KPAGECOUNT,	kpagecount)				\
+	X(MOVE_PAGES,	move_pages)				\
+	X(NUMA_SCAN,	numa_scan)				\
+	X(NUMA_FAULT,	numa_fault)				\
+	X(COMPACTION,	compaction)				\
+	X(SHRINK,	shrink)					\
+	X(PAGE_IDLE,	page_idle)
 
 enum fperf_event_kind {
 #define X(NAME, name) FPERF_EV_##NAME,
@@ -261,6 +278,11 @@ enum {
  *   deferred_split   the deferred split queue is worked off
  *   migrate          process vpn nr: each folio mapped in the range moves to fresh pages
  *   khugepaged       process vpn nr: khugepaged scans the range
+ *   move_pages       process vpn nr: mbind() moves what this process alone maps there
+ *   numa_balance     process vpn nr: NUMA balancing scans the range, then its process touches it from another node
+ *   pagemap, numa_maps   process: reads that file of /proc
+ *   kpagecount       reads /proc/kpagecount
+ *   compact, reclaim, page_idle  goes through all of memory
  *   swapon, swapoff  anonymous pages may be reclaimed by MADV_PAGEOUT; all pages come back
  */
 struct fperf_event {
@@ -391,6 +413,17 @@ struct fperf_totals {
 	uint64_t migrations_refused;
 	uint64_t collapses; /* ranges that a PMD maps afterwards */
 	uint64_t collapses_refused;
+	/* What answers led to, held against the ledger. */
+	uint64_t leaked_page_events; /* leaked_pages summed over all events: how much, times how long */
+	uint64_t copies_needless; /* CoW copies of a page that nobody else mapped or held */
+	uint64_t refused_needlessly; /* splits, migrations, collapses refused though mappings and caches hold all */
+	uint64_t skipped_as_shared; /* folios that one mm maps, passed over because others might */
+	uint64_t swap_slots_wasted; /* allocated for pages that nobody mapped */
+	uint64_t partial_missed; /* partly unmapped folios that never came to the deferred split queue */
+	uint64_t false_not_exclusive; /* pagemap: pages mapped once, not said to be */
+	uint64_t false_page_exclusive; /* pagemap: pages mapped more than once, said to be mapped once */
+	uint64_t page_mapcounts_wrong; /* kpagecount: pages whose count was wrong */
+	uint64_t mapmax_error_abs; /* numa_maps: sum over VMAs of |largest count - true one| */
 };
 
 #endif

@@ -135,6 +135,7 @@ static void machine_destroy(struct fperf_sim *sim)
 {
 	struct fperf_cache *const cache = sim->door.cache;
 
+	free(sim->smaps);
 	free(sim->log);
 	free(sim->answers);
 	fperf_door_destroy(&sim->door);
@@ -427,6 +428,12 @@ const struct fperf_access_row *fperf_sim_accesses(const struct fperf_sim *sim, s
 void fperf_sim_accesses_clear(struct fperf_sim *sim)
 {
 	sim->door.nr_trace = 0;
+}
+
+const struct fperf_smaps_row *fperf_sim_smaps_log(const struct fperf_sim *sim, size_t *nr)
+{
+	*nr = sim->nr_smaps;
+	return sim->smaps;
 }
 
 const struct fperf_rmap_op *fperf_sim_rmap_log(const struct fperf_sim *sim, size_t *nr)

@@ -60,6 +60,9 @@ int fperf_sim_mappings(struct fperf_sim *sim, uint32_t process, struct fperf_map
 int fperf_sim_smaps(struct fperf_sim *sim, uint32_t process, struct fperf_vma_row *rows, size_t cap,
 		    size_t *nr) FPERF_MUST_CHECK;
 
+/* What the smaps events so far read, in order. */
+const struct fperf_smaps_row *fperf_sim_smaps_log(const struct fperf_sim *sim, size_t *nr);
+
 /* A folio as it stands, truth beside it. */
 int fperf_sim_folio(struct fperf_sim *sim, uint64_t pfn, struct fperf_folio_row *row) FPERF_MUST_CHECK;
 

@@ -126,6 +126,23 @@ static int check_mlock(struct fperf_mm *mm, const struct fperf_event *e)
 	return 0;
 }
 
+/* It belongs to no process. */
+static bool of_machine(uint32_t op)
+{
+	switch ((enum fperf_op)op) {
+	case FPERF_OP_DEFERRED_SPLIT:
+	case FPERF_OP_SWAPON:
+	case FPERF_OP_SWAPOFF:
+	case FPERF_OP_KPAGECOUNT:
+	case FPERF_OP_COMPACT:
+	case FPERF_OP_RECLAIM:
+	case FPERF_OP_PAGE_IDLE:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Rules that hold in any mode; strict mode adds that ranges must be wholly mapped. */
 int fperf_check_event(struct fperf_sim *sim, const struct fperf_event *e)
 {
@@ -145,7 +162,7 @@ int fperf_check_event(struct fperf_sim *sim, const struct fperf_event *e)
 			ret = FPERF_ERR(ARGUMENT);
 		return ret;
 	}
-	if (e->op == FPERF_OP_DEFERRED_SPLIT || e->op == FPERF_OP_SWAPON || e->op == FPERF_OP_SWAPOFF)
+	if (of_machine(e->op))
 		return 0;
 	if (!p || p->state == FPERF_PROC_NEVER)
 		return FPERF_ERR(NO_PROCESS);
@@ -162,6 +179,8 @@ int fperf_check_event(struct fperf_sim *sim, const struct fperf_event *e)
 	}
 	case FPERF_OP_EXEC:
 	case FPERF_OP_EXIT:
+	case FPERF_OP_PAGEMAP:
+	case FPERF_OP_NUMA_MAPS:
 		return 0;
 	case FPERF_OP_SMAPS:
 		return e->what > FPERF_SMAPS_EXACT ? FPERF_ERR(ARGUMENT) : 0;

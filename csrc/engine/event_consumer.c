@@ -76,3 +76,27 @@ int fperf_run_split(struct fperf_sim *sim, struct fperf_mm *mm, const struct fpe
 	}
 	return any ? FPERF_APPLIED : FPERF_NOOP;
 }
+
+int fperf_run_numa_balance(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e)
+{
+	const uint64_t past = e->vpn + e->nr;
+	uint64_t vpn = e->vpn, folio;
+	bool any = false;
+	uint32_t i;
+
+	fperf_event_begin(&sim->door, FPERF_EV_NUMA_SCAN);
+	for (fperf_vma_find(mm, e->vpn, &i); i < mm->nr_vmas && mm->vmas[i]->start < past; i++)
+		fperf_numa_scan(sim, mm->vmas[i], e->vpn, past);
+	while ((folio = next_folio(sim, mm, &vpn, past))) {
+		int ret;
+
+		if (!sim->folios[folio].misplaced)
+			continue;
+		fperf_event_begin(&sim->door, FPERF_EV_NUMA_FAULT);
+		ret = fperf_numa_fault(sim, folio);
+		if (ret < 0)
+			return ret;
+		any |= ret == FPERF_APPLIED;
+	}
+	return any ? FPERF_APPLIED : FPERF_NOOP;
+}

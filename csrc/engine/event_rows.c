@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Reading what a process maps. */
+/* Reading what a process maps: its entries, and what smaps says. */
 #include "engine/events.h"
 
 struct rows {
@@ -78,4 +78,45 @@ int fperf_read_mappings(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf
 	}
 	*nr = r.nr;
 	return 0;
+}
+
+static int log_smaps(struct fperf_sim *sim, const struct fperf_smaps_row *row)
+{
+	if (sim->nr_smaps == sim->cap_smaps) {
+		const size_t cap = sim->cap_smaps ? sim->cap_smaps * 2 : 64;
+		struct fperf_smaps_row *const grown = realloc(sim->smaps, cap * sizeof(*grown));
+
+		if (!grown)
+			return FPERF_ERR(NO_MEMORY);
+		sim->smaps = grown;
+		sim->cap_smaps = cap;
+	}
+	sim->smaps[sim->nr_smaps++] = *row;
+	return 0;
+}
+
+int fperf_run_smaps(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e)
+{
+	const unsigned int shift = sim->cfg.page_shift;
+	struct fperf_smaps_row sum = { .process = e->process };
+	struct fperf_vma_row *rows = NULL;
+	size_t nr;
+	int ret;
+
+	if (mm->nr_vmas) {
+		rows = malloc(mm->nr_vmas * sizeof(*rows));
+		if (!rows)
+			return FPERF_ERR(NO_MEMORY);
+	}
+	fperf_event_begin(&sim->door, FPERF_EV_SMAPS);
+	ret = fperf_smaps(sim, mm, e->what == FPERF_SMAPS_EXACT, rows, mm->nr_vmas, &nr);
+	for (size_t i = 0; !ret && i < nr; i++) {
+		sum.rss_bytes += rows[i].rss_pages << shift;
+		sum.pss_bytes += rows[i].pss_bytes;
+		sum.pss_true_bytes += rows[i].pss_true_bytes;
+		sum.uss_bytes += rows[i].uss_pages << shift;
+		sum.uss_true_bytes += rows[i].uss_true_pages << shift;
+	}
+	free(rows);
+	return ret ? ret : log_smaps(sim, &sum);
 }

@@ -21,7 +21,9 @@
 #define fperf_run_pin FPERF_FN(fperf_run_pin)
 #define fperf_run_splice FPERF_FN(fperf_run_splice)
 #define fperf_run_touch FPERF_FN(fperf_run_touch)
+#define fperf_run_smaps FPERF_FN(fperf_run_smaps)
 #define fperf_run_split FPERF_FN(fperf_run_split)
+#define fperf_run_numa_balance FPERF_FN(fperf_run_numa_balance)
 #define fperf_touch_range FPERF_FN(fperf_touch_range)
 
 static inline struct fperf_process *fperf_process_of(struct fperf_sim *sim, uint32_t process)
@@ -48,6 +50,7 @@ int fperf_touch_range(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t vpn, 
 /* event_consumer.c: every folio that the range maps, once. */
 int fperf_run_consumer(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
 int fperf_run_split(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
+int fperf_run_numa_balance(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
 
 /* event_hold.c: pin, splice, mlock; check_pinnable(): does io_uring take the pages of these VMAs? */
 int fperf_check_pinnable(const struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start,
@@ -65,7 +68,8 @@ bool fperf_may_collapse(const struct fperf_sim *sim, const struct fperf_vma *vma
 int fperf_run_khugepaged(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
 int fperf_run_madvise(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
 
-/* event_rows.c: what a process maps; costs nothing. */
+/* event_rows.c: what a process maps, which costs nothing; what smaps says of it, which does and is kept. */
+int fperf_run_smaps(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
 int fperf_read_mappings(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_mapping_row *rows, size_t cap,
 			size_t *nr) FPERF_MUST_CHECK;
 

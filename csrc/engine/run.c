@@ -143,7 +143,6 @@ static int run_one(struct fperf_sim *sim, const struct fperf_event *e)
 {
 	struct fperf_process *const process = fperf_process_of(sim, e->process);
 	struct fperf_mm *const mm = process ? process->mm : NULL;
-	size_t nr;
 	int ret;
 
 	switch ((enum fperf_op)e->op) {
@@ -179,8 +178,23 @@ static int run_one(struct fperf_sim *sim, const struct fperf_event *e)
 	case FPERF_OP_DROP_OBJECT:
 		return run_object(sim, e);
 	case FPERF_OP_SMAPS:
-		fperf_event_begin(&sim->door, FPERF_EV_SMAPS);
-		return fperf_smaps(sim, mm, e->what == FPERF_SMAPS_EXACT, NULL, 0, &nr);
+		return fperf_run_smaps(sim, mm, e);
+	case FPERF_OP_PAGEMAP:
+		fperf_event_begin(&sim->door, FPERF_EV_PAGEMAP);
+		return fperf_pagemap(sim, mm);
+	case FPERF_OP_NUMA_MAPS:
+		fperf_event_begin(&sim->door, FPERF_EV_NUMA_MAPS);
+		return fperf_numa_maps(sim, mm);
+	case FPERF_OP_KPAGECOUNT:
+		return fperf_kpagecount(sim);
+	case FPERF_OP_COMPACT:
+		return fperf_compact(sim);
+	case FPERF_OP_RECLAIM:
+		return fperf_reclaim(sim);
+	case FPERF_OP_PAGE_IDLE:
+		return fperf_page_idle(sim);
+	case FPERF_OP_NUMA_BALANCE:
+		return fperf_run_numa_balance(sim, mm, e);
 	case FPERF_OP_PIN:
 		return fperf_run_pin(sim, process, e);
 	case FPERF_OP_UNPIN:
@@ -201,6 +215,7 @@ static int run_one(struct fperf_sim *sim, const struct fperf_event *e)
 	case FPERF_OP_TRY_TO_UNMAP:
 	case FPERF_OP_MAYBE_PINNED:
 	case FPERF_OP_MIGRATE:
+	case FPERF_OP_MOVE_PAGES:
 		return fperf_run_consumer(sim, mm, e);
 	case FPERF_OP_SPLIT:
 		return fperf_run_split(sim, mm, e);
@@ -226,6 +241,7 @@ static int run_event(struct fperf_sim *sim, const struct fperf_event *event)
 
 	sim->cpu = event->cpu;
 	ret = run_one(sim, event);
+	fperf_truth_event_end(sim);
 	return sim->error ? sim->error : ret;
 }
 
@@ -292,7 +308,7 @@ static void destroy(struct fperf_sim *sim)
 			free_avcs(sim, mm);
 	}
 	free(sim->processes);
-	free(sim->shares);
+	fperf_truth_destroy(sim);
 	free(sim->swap);
 	free(sim->free_swap);
 	fperf_object_destroy_all(sim);

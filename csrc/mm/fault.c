@@ -206,8 +206,10 @@ int fperf_wp_copy(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, ui
 	if (ret)
 		return ret;
 	sim->totals.cow_copies++;
-	if ((old & FPERF_PTE_STATE) == FPERF_PTE_PRESENT)
+	if ((old & FPERF_PTE_STATE) == FPERF_PTE_PRESENT) {
+		fperf_truth_copied(sim, fperf_pte_pfn(old));
 		fperf_content_copy(sim, folio, fperf_pte_pfn(old), 1);
+	}
 	run = fperf_run_at(sim, vma, folio, 1, vpn, true, true);
 	run.flags |= FPERF_RUN_NEW;
 	fperf_ptl_lock(sim, table);

@@ -79,7 +79,7 @@ int fperf_mappings_to_entries(struct fperf_sim *sim, uint64_t folio, bool split_
 	const struct fperf_query query = { .folio = folio,
 					   .order = fperf_folio_order(sim, folio),
 					   .anon = sim->folios[folio].anon };
-	enum fperf_answer mapped = fperf_ask(sim, FPERF_ASK_MAPPED, &query, NULL);
+	enum fperf_answer mapped = fperf_ask_before_walk(sim, FPERF_ASK_MAPPED, &query, NULL);
 	struct fperf_rmap_walk walk;
 	bool recounting;
 	int ret = 0;
@@ -93,7 +93,7 @@ int fperf_mappings_to_entries(struct fperf_sim *sim, uint64_t folio, bool split_
 
 			ret = vma_to_entries(sim, &walk, split_pmds);
 			before = fperf_because(&sim->door, FPERF_CAUSE_WALK);
-			mapped = fperf_ask(sim, FPERF_ASK_MAPPED, &query, NULL);
+			mapped = fperf_ask_before_walk(sim, FPERF_ASK_MAPPED, &query, NULL);
 			fperf_because(&sim->door, before);
 		}
 		fperf_rmap_walk_end(&walk);

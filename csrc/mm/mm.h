@@ -44,6 +44,18 @@ static inline uint32_t fperf_folio_order(const struct fperf_sim *sim, uint64_t p
 	return sim->page_order[pfn];
 }
 
+/* For those that go through memory by page frame number. */
+static inline bool fperf_is_live_head(const struct fperf_sim *sim, uint64_t pfn)
+{
+	return sim->folios[pfn].live && fperf_folio_head(sim, pfn) == pfn;
+}
+
+/* On an LRU list: anonymous, or in the page cache. */
+static inline bool fperf_is_reclaimable(const struct fperf_sim *sim, uint64_t folio)
+{
+	return sim->folios[folio].anon || sim->folios[folio].object;
+}
+
 /* ---- anon_exclusive.c: PageAnonExclusive, v5.19+ ---- */
 void fperf_exclusive_set(struct fperf_sim *sim, uint64_t pfn, uint32_t nr);
 /* Clear what is set among nr pages, looking at each; returns whether any was set. */
@@ -247,7 +259,22 @@ void fperf_truth_leak(struct fperf_sim *sim, uint64_t folio);
 /* Does vma map any page of the folio, entries [skip, skip + nr_skip) aside? Reads the tables without cost. */
 bool fperf_truth_present(struct fperf_sim *sim, uint64_t folio, const struct fperf_vma *vma, uint32_t skip,
 			 uint32_t nr_skip);
+void fperf_truth_destroy(struct fperf_sim *sim);
 int fperf_truth_check(struct fperf_sim *sim, char *message, size_t size);
+
+/* ---- truth_pages.c: the same page by page, and what consumers did for nothing ---- */
+int fperf_truth_pages_init(struct fperf_sim *sim) FPERF_MUST_CHECK;
+void fperf_truth_pages_destroy(struct fperf_sim *sim);
+void fperf_truth_pages_map(struct fperf_sim *sim, const struct fperf_run *run);
+void fperf_truth_pages_unmap(struct fperf_sim *sim, const struct fperf_run *run);
+/* After an event: sums over time, and folios that it left mapped in part. */
+void fperf_truth_event_end(struct fperf_sim *sim);
+/* Mappings of one page, by PTE and by PMD. */
+int64_t fperf_truth_mapcount(struct fperf_sim *sim, uint64_t pfn);
+/* A page is about to be copied on a write; a split, migration or collapse of the folio was refused; a consumer passes it over as shared. */
+void fperf_truth_copied(struct fperf_sim *sim, uint64_t pfn);
+void fperf_truth_refused(struct fperf_sim *sim, uint64_t folio);
+void fperf_truth_skipped(struct fperf_sim *sim, uint64_t folio);
 /*
  * A folio that straddles a border may have had a smaller one faulted into a hole that straddles it too, and so on: one per
  * order, anonymous and file.

@@ -273,6 +273,12 @@ uint32_t fperf_count_vmas(struct fperf_sim *sim, uint64_t folio, uint32_t limit)
 enum fperf_answer fperf_ask(struct fperf_sim *sim, enum fperf_question question, const struct fperf_query *query,
 			    int64_t *value)
 {
+	return fperf_ask_before_walk(sim, question, query, value);
+}
+
+enum fperf_answer fperf_ask_before_walk(struct fperf_sim *sim, enum fperf_question question,
+					const struct fperf_query *query, int64_t *value)
+{
 	int64_t guess = 0;
 	const enum fperf_answer answer = sim->scheme->answer(sim, question, query, &guess);
 	uint32_t vmas, mms;

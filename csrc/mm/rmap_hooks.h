@@ -138,5 +138,8 @@ void fperf_rmap_replay(struct fperf_sim *sim, const struct fperf_rmap_op *op, co
 /* Put a question of a consumer to the scheme and hold the answer against the truth. */
 enum fperf_answer fperf_ask(struct fperf_sim *sim, enum fperf_question question, const struct fperf_query *query,
 			    int64_t *value);
+/* The same by somebody who walks anyway, or is walking: where the scheme does not know, that walk is the answer. */
+enum fperf_answer fperf_ask_before_walk(struct fperf_sim *sim, enum fperf_question question,
+					const struct fperf_query *query, int64_t *value);
 
 #endif

@@ -97,6 +97,7 @@ struct fperf_folio {
 	int32_t mapping_refs; /* references that mappings own, as the scheme accounts them */
 	int32_t held_refs; /* references of rings and pipes, a pin of a small folio as 1024 */
 	uint32_t true_pte, true_pmd; /* the ledger: mappings by PTE, by PMD */
+	uint32_t true_pages; /* pages that a PTE maps; large folios only */
 	uint32_t true_pins;
 	uint32_t true_vmas, true_mms; /* large folios only; see truth.c */
 	uint32_t swap_slot; /* in the swap cache under this slot plus one */
@@ -106,6 +107,8 @@ struct fperf_folio {
 	bool lazyfree; /* not swap-backed: reclaim discards it, unless it was written since */
 	bool dirty;    /* an entry that said so is gone; of anonymous folios */
 	bool leaked;
+	bool misplaced; /* NUMA balancing has marked it */
+	bool suspect, partial_missed; /* unmapped in part by this event; left so, and not on the queue */
 };
 
 /* Ledger entry of one mm and one large folio. */
@@ -154,12 +157,19 @@ struct fperf_sim {
 	/* ledger of mms per large folio */
 	struct fperf_share *shares;
 	uint64_t nr_shares, cap_shares;
+	uint32_t *true_mapcounts; /* by pfn: PTEs that map the page; NULL: no ledger is kept */
+	uint64_t *suspects; /* folios that the current event unmapped in part */
+	uint32_t nr_suspects, cap_suspects;
 
 	struct fperf_swap_slot *swap;
 	uint64_t nr_swap, cap_swap;
 	uint32_t *free_swap;
 	uint64_t nr_free_swap, cap_free_swap;
 	bool swap_on;
+
+	/* what each smaps event read */
+	struct fperf_smaps_row *smaps;
+	size_t nr_smaps, cap_smaps;
 
 	/* log of calls that change struct pages, and the answers schemes got */
 	struct fperf_rmap_op *log;

@@ -30,9 +30,14 @@ int fperf_swap_slots(struct fperf_sim *sim, uint32_t nr, uint64_t *base)
 
 void fperf_swap_slots_settle(struct fperf_sim *sim, uint64_t base, uint32_t nr)
 {
-	for (uint64_t slot = base; slot < base + nr; slot++)
-		if (!sim->swap[slot].count)
-			sim->free_swap[sim->nr_free_swap++] = (uint32_t)slot;
+	for (uint64_t slot = base; slot < base + nr; slot++) {
+		if (sim->swap[slot].count) {
+			sim->totals.swap_outs++;
+			continue;
+		}
+		sim->free_swap[sim->nr_free_swap++] = (uint32_t)slot;
+		sim->totals.swap_slots_wasted++;
+	}
 }
 
 void fperf_swap_out_page(struct fperf_sim *sim, uint64_t slot, uint64_t pfn)

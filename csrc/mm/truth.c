@@ -23,7 +23,15 @@ int fperf_truth_init(struct fperf_sim *sim)
 {
 	sim->cap_shares = 1024;
 	sim->shares = calloc(sim->cap_shares, sizeof(*sim->shares));
-	return sim->shares ? 0 : FPERF_ERR(NO_MEMORY);
+	if (!sim->shares)
+		return FPERF_ERR(NO_MEMORY);
+	return sim->cfg.truth ? fperf_truth_pages_init(sim) : 0;
+}
+
+void fperf_truth_destroy(struct fperf_sim *sim)
+{
+	fperf_truth_pages_destroy(sim);
+	free(sim->shares);
 }
 
 static struct fperf_share *share_find(const struct fperf_sim *sim, uint64_t key)
@@ -143,10 +151,12 @@ void fperf_truth_map(struct fperf_sim *sim, const struct fperf_run *run, bool pm
 	sim->totals.pages_mapped += run->nr;
 	if (!sim->cfg.truth || !run->vma)
 		return;
-	if (pmd)
+	if (pmd) {
 		f->true_pmd++;
-	else
+	} else {
 		f->true_pte += run->nr;
+		fperf_truth_pages_map(sim, run);
+	}
 	if (f->leaked)
 		fperf_truth_leak(sim, run->folio);
 	if (!run->order)
@@ -181,10 +191,12 @@ void fperf_truth_unmap(struct fperf_sim *sim, const struct fperf_run *run, bool 
 	sim->totals.pages_unmapped += run->nr;
 	if (!sim->cfg.truth || !run->vma)
 		return;
-	if (pmd)
+	if (pmd) {
 		f->true_pmd--;
-	else
+	} else {
 		f->true_pte -= run->nr;
+		fperf_truth_pages_unmap(sim, run);
+	}
 	if (run->order) {
 		share = share_find(sim, share_key(run->folio, run->mm_id));
 		FPERF_BUG_ON(!share->key || share->pages < run->nr);
@@ -210,6 +222,7 @@ void fperf_truth_split_pmd(struct fperf_sim *sim, const struct fperf_run *run)
 		return;
 	f->true_pmd--;
 	f->true_pte += run->nr;
+	fperf_truth_pages_map(sim, run);
 }
 
 void fperf_truth_vmas(struct fperf_sim *sim, uint64_t folio, uint32_t mm_id, int delta)

@@ -143,6 +143,11 @@ static void check_folio(struct fperf_sim *sim, struct recount *r, uint64_t folio
 	if (sim->cfg.truth && order && (f->true_vmas != r->vmas[folio] || f->true_mms != r->mms[folio]))
 		fail(r, "folio %llu: ledger has %u VMAs and %u mms, the page tables %u and %u",
 		     (unsigned long long)folio, f->true_vmas, f->true_mms, r->vmas[folio], r->mms[folio]);
+	for (uint32_t i = 0; sim->cfg.truth && i < 1u << order; i++)
+		if (fperf_truth_mapcount(sim, folio + i) != r->page[folio + i])
+			fail(r, "folio %llu page %u: ledger has %lld mappings, the page tables %u",
+			     (unsigned long long)folio, i, (long long)fperf_truth_mapcount(sim, folio + i),
+			     r->page[folio + i]);
 	if (refs != held)
 		fail(r, "folio %llu: %d references, %d accounted for", (unsigned long long)folio, refs, held);
 	check_answer(sim, r, FPERF_ASK_TOTAL_MAPCOUNT, "total_mapcount", &query, total);

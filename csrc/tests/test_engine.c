@@ -180,8 +180,8 @@ static bool test_names_stand_in_order(void)
 		uint32_t last;
 		const char *name;
 	} cases[] = {
-		{ FPERF_NAMES_OPS, FPERF_OP_SWAPOFF, "swapoff" },
-		{ FPERF_NAMES_EVENT_KINDS, FPERF_EV_SWAPOFF, "swapoff" },
+		{ FPERF_NAMES_OPS, FPERF_OP_PAGE_IDLE, "page_idle" },
+		{ FPERF_NAMES_EVENT_KINDS, FPERF_EV_PAGE_IDLE, "page_idle" },
 		{ FPERF_NAMES_CAUSES, FPERF_CAUSE_FIXED, "fixed" },
 		{ FPERF_NAMES_FIELDS, FPERF_FIELD_RMAP_LOCK, "rmap_lock" },
 		{ FPERF_NAMES_FIELD_CLASSES, FPERF_FIELD_RMAP_LOCK, "REST" },
@@ -341,6 +341,17 @@ static void random_range(uint64_t *state, bool crowded, uint64_t *vpn, uint64_t 
 	*nr = (1 + random_below(state, 4)) * grain;
 }
 
+static struct fperf_event asking_event(uint64_t *state, uint32_t process, uint64_t vpn, uint64_t nr)
+{
+	static const uint16_t ops[] = { FPERF_OP_SMAPS,	     FPERF_OP_PAGEMAP,	  FPERF_OP_NUMA_MAPS,
+					FPERF_OP_KPAGECOUNT, FPERF_OP_MOVE_PAGES, FPERF_OP_NUMA_BALANCE,
+					FPERF_OP_COMPACT,    FPERF_OP_RECLAIM,	  FPERF_OP_PAGE_IDLE };
+
+	return (struct fperf_event){
+		.op = ops[random_below(state, sizeof(ops) / sizeof(ops[0]))], .process = process, .vpn = vpn, .nr = nr
+	};
+}
+
 static struct fperf_event random_event(uint64_t *state, bool crowded)
 {
 	static const uint32_t protections[] = { 0, FPERF_PROT_READ, READ_WRITE, READ_WRITE };
@@ -398,7 +409,7 @@ static struct fperf_event random_event(uint64_t *state, bool crowded)
 	case 23:
 		return reclaim(process, vpn, nr);
 	case 24:
-		return EVENT(SMAPS, .process = process);
+		return asking_event(state, process, vpn, nr);
 	case 25:
 	case 26:
 	case 27:

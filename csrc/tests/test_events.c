@@ -69,6 +69,10 @@ static size_t rules_of_any_mode(const struct rule **rules)
 	RULE(NO_PROCESS, exit_of(UINT32_MAX));
 	RULE(NO_PROCESS, fork_to(7, 8));
 	RULE(NO_PROCESS, EVENT(SMAPS, .process = 3));
+	RULE(NO_PROCESS, EVENT(PAGEMAP, .process = 3));
+	RULE(EXITED, EVENT(NUMA_MAPS, .process = 1));
+	RULE(EMPTY_RANGE, EVENT(MOVE_PAGES, .vpn = V));
+	RULE(ADDRESS, EVENT(NUMA_BALANCE, .vpn = END, .nr = 1));
 	RULE(EXITED, map_anon(1, V, 1));
 	RULE(EXITED, exit_of(1));
 	RULE(EXITED, exec_in(1));

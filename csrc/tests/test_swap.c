@@ -331,13 +331,6 @@ static bool lazyfree_huge_story(struct fperf_sim *sim, const struct fperf_config
 	ASSERT_RUN(sim, touch(0, V, 1, 'w'));
 	ASSERT_RUN(sim, lazily(0, V, 512));
 	ASSERT_EQ(totals_of(sim).folio_splits, 0);
-	/* Where a kernel asks for a count that the design does not have, the advice does nothing. */
-	if (config->profile.version < FPERF_KERNEL(6, 8) &&
-	    ask(sim, FPERF_ASK_TOTAL_MAPCOUNT, folio_at(sim, 0, V), 0, &value) != FPERF_COUNT) {
-		ASSERT_RUN(sim, reclaim(0, V, 1));
-		ASSERT_EQ(nr_swapped(sim, 0), 512);
-		return true;
-	}
 	/* Written since: it stays, as one folio, and is swap-backed again. */
 	ASSERT_EQ(run(sim, touch(0, V + 7, 1, 'w')), FPERF_NOOP);
 	ASSERT_RUN(sim, reclaim(0, V, 1));

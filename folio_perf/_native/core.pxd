@@ -115,6 +115,16 @@ cdef extern from "core/fperf_types.h" nogil:
         uint64_t migrations_refused
         uint64_t collapses
         uint64_t collapses_refused
+        uint64_t leaked_page_events
+        uint64_t copies_needless
+        uint64_t refused_needlessly
+        uint64_t skipped_as_shared
+        uint64_t swap_slots_wasted
+        uint64_t partial_missed
+        uint64_t false_not_exclusive
+        uint64_t false_page_exclusive
+        uint64_t page_mapcounts_wrong
+        uint64_t mapmax_error_abs
 
 
 cdef extern from "core/fperf_abi.h" nogil:
@@ -192,6 +202,15 @@ cdef extern from "core/fperf_abi.h" nogil:
         FPERF_MAPPING_ZERO
         FPERF_MAPPING_SWAP
         FPERF_MAPPING_HUGE_ZERO
+
+    struct fperf_smaps_row:
+        uint32_t process
+        uint32_t pad
+        uint64_t rss_bytes
+        uint64_t pss_bytes
+        uint64_t pss_true_bytes
+        uint64_t uss_bytes
+        uint64_t uss_true_bytes
 
     struct fperf_vma_row:
         uint64_t start

@@ -12,6 +12,7 @@ from folio_perf._native.core cimport (
     fperf_mapping_row,
     fperf_object_desc,
     fperf_rmap_op,
+    fperf_smaps_row,
     fperf_totals,
     fperf_vma_row,
 )
@@ -34,6 +35,7 @@ cdef extern from "engine/engine.h" nogil:
     const void *fperf_sim_struct_pages(const fperf_sim *sim, uint64_t *nr_pages)
     int fperf_sim_mappings(fperf_sim *sim, uint32_t process, fperf_mapping_row *rows, size_t cap, size_t *nr)
     int fperf_sim_smaps(fperf_sim *sim, uint32_t process, fperf_vma_row *rows, size_t cap, size_t *nr)
+    const fperf_smaps_row *fperf_sim_smaps_log(const fperf_sim *sim, size_t *nr)
     int fperf_sim_folio(fperf_sim *sim, uint64_t pfn, fperf_folio_row *row)
     int fperf_sim_resident(const fperf_sim *sim, uint32_t object, uint64_t *pfns, size_t nr)
     void fperf_sim_page_mapcounts(fperf_sim *sim, const uint64_t *pfns, size_t nr, int64_t *mapcounts)

@@ -55,6 +55,7 @@ cdef fperf_event an_event
 cdef fperf_event_stats an_event_stats
 cdef fperf_mapping_row a_mapping
 cdef fperf_vma_row a_vma
+cdef fperf_smaps_row a_reading
 cdef fperf_access_row an_access
 cdef fperf_rmap_op an_rmap_op
 cdef fperf_object_desc an_object
@@ -64,6 +65,7 @@ EVENT_DTYPE = np.asarray(<fperf_event[:1]>&an_event).dtype
 EVENT_STATS_DTYPE = np.asarray(<fperf_event_stats[:1]>&an_event_stats).dtype
 MAPPING_DTYPE = np.asarray(<fperf_mapping_row[:1]>&a_mapping).dtype
 VMA_DTYPE = np.asarray(<fperf_vma_row[:1]>&a_vma).dtype
+SMAPS_DTYPE = np.asarray(<fperf_smaps_row[:1]>&a_reading).dtype
 ACCESS_DTYPE = np.asarray(<fperf_access_row[:1]>&an_access).dtype
 RMAP_OP_DTYPE = np.asarray(<fperf_rmap_op[:1]>&an_rmap_op).dtype
 OBJECT_DTYPE = np.asarray(<fperf_object_desc[:1]>&an_object).dtype
@@ -74,6 +76,7 @@ for dtype, size in (
     (EVENT_STATS_DTYPE, sizeof(fperf_event_stats)),
     (MAPPING_DTYPE, sizeof(fperf_mapping_row)),
     (VMA_DTYPE, sizeof(fperf_vma_row)),
+    (SMAPS_DTYPE, sizeof(fperf_smaps_row)),
     (ACCESS_DTYPE, sizeof(fperf_access_row)),
     (RMAP_OP_DTYPE, sizeof(fperf_rmap_op)),
     (OBJECT_DTYPE, sizeof(fperf_object_desc)),
@@ -386,6 +389,12 @@ cdef class Simulation:
         if nr:
             check(fperf_sim_smaps(sim, process, &out[0], nr, &nr))
         return rows
+
+    def smaps_log(self):
+        """What the smaps events so far read, in order: `SMAPS_DTYPE`, shape (nr_events,)."""
+        cdef size_t nr = 0
+        cdef const fperf_smaps_row *first = fperf_sim_smaps_log(self.idle(), &nr)
+        return copy_of(first, nr, SMAPS_DTYPE)
 
     def folio(self, uint64_t pfn):
         """The folio that holds a page frame, the truth beside it: the members of ``struct fperf_folio_row``, a dict."""
