@@ -94,7 +94,8 @@ class Comparison:
     def to_json(self) -> str:
         """Write one JSON object: what was run, ``rows``, ``totals`` and ``smaps``.
 
-        Rows are by scheme and event kind, totals by scheme, readings of smaps by scheme and event. Values the back end cannot know are null. `Result.to_json` has the counters behind them.
+        Rows are by scheme and event kind, totals by scheme, readings of smaps by scheme and event. Values the back end
+        cannot know are null. `Result.to_json` has the counters behind them.
         """
         run = self.results[0].run
         return json.dumps(

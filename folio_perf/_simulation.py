@@ -81,6 +81,7 @@ def new_simulation(
         "presence": engine.names("presences").index(scheme.presence),
         "recount": engine.names("recounts").index(scheme.recount),
         "recount_period": int(scheme.period) if scheme.recount == "threshold" else 0,
+        "unknown": engine.names("unknown_acts").index(scheme.unknown),
         "recount_naive": int(scheme.race == "naive"),
         "pins_exact": int(scheme.pins == "exact"),
         "contents": int(_looks_at_contents(scenario)),

@@ -12,7 +12,7 @@ from folio_perf.geometry import FolioPolicy, Geometry
 from folio_perf.machine import DEFAULT_MACHINE, Machine
 from folio_perf.profile import DEFAULT_KERNEL, KernelProfile
 from folio_perf.results import Comparison, Result
-from folio_perf.schemes import SchemeSpec, parse_scheme_spec, parse_scheme_specs
+from folio_perf.schemes import SchemeSpec, parse_scheme_spec, parse_scheme_specs, with_unknown
 from folio_perf.simulate import Progress, ScenarioLike, kernel_of, prepare, resolve, run_scenario
 
 __all__ = ["DEFAULT_SCHEMES", "compare"]
@@ -41,6 +41,7 @@ def compare(
     folio: str | FolioPolicy | None = None,
     truth: bool = True,
     strict: bool | None = None,
+    unknown: str | None = None,
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> Comparison:
@@ -52,7 +53,7 @@ def compare(
         As `simulate`.
     schemes : str or iterable of str or SchemeSpec, optional
         ``a,b@6.1`` or one by one; the first is the baseline. Default `DEFAULT_SCHEMES`.
-    machine, geometry, kernel, backend, folio, truth, strict
+    machine, geometry, kernel, backend, folio, truth, strict, unknown
         As `simulate`; `kernel` is that of all schemes that do not name one.
     progress : callable, optional
         See `Progress`; events of all runs together, called from other threads, one call at a time.
@@ -72,7 +73,7 @@ def compare(
     if workers is not None and workers < 1:
         raise ValueError(f"workers {workers} must be at least 1")
     setup = prepare(machine=machine, geometry=geometry, kernel=kernel, backend=backend, folio=folio, truth=truth)
-    specs = _specs(DEFAULT_SCHEMES if schemes is None else schemes)
+    specs = tuple(with_unknown(spec, unknown) for spec in _specs(DEFAULT_SCHEMES if schemes is None else schemes))
     if not specs:
         raise ValueError("there must be at least one scheme to compare")
     pairs = [(spec.label, kernel_of(spec, setup).name) for spec in specs]

@@ -119,6 +119,7 @@ _TOTALS: Final[Mapping[str, str]] = {
     "migrations_refused": "migrations refused",
     "collapses": "collapses",
     "collapses_refused": "collapses refused",
+    "answers_walked": "answers walked for",
     "leaked_page_events": "leaked pages x events",
     "copies_needless": "CoW copies, needless",
     "refused_needlessly": "refused needlessly",

@@ -8,18 +8,20 @@ folio of n pages, references included, page-table and folio locks left out.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from folio_perf._scheme_table import SCHEMES, SchemeInfo
 from folio_perf.profile import DEFAULT_KERNEL, is_kernel, profile_names
 
 __all__ = [
+    "UNKNOWN_POLICIES",
     "SchemeInfo",
     "SchemeSpec",
     "parse_scheme_spec",
     "parse_scheme_specs",
     "scheme_info",
     "scheme_names",
+    "with_unknown",
 ]
 
 
@@ -52,6 +54,10 @@ class SchemeSpec:
     pins : {"bias", "exact"}
         ``bias``: a pin of a small folio is 1024 references, as the kernel has it; ``exact``: pins are counted in the
         bits that the count leaves free (J. Hubbard), so neither with ``threshold`` nor with ``anon_exact``.
+    unknown : {"assume", "walk", "repair"}
+        What consumers do where the design answers "unknown". ``assume``: the worse of it, mapped or shared, or the
+        design's guess at a count; ``walk``: they walk for the answer; ``repair``: and tell the design what they found.
+        A choice under every design; whoever walks anyway does not walk twice for it.
     kernel : str or None
         One of `folio_perf.profile.profile_names`; None leaves the choice to the comparison.
 
@@ -67,13 +73,14 @@ class SchemeSpec:
     period: str = "16"
     race: str = "safe"
     pins: str = "bias"
+    unknown: str = "assume"
     kernel: str | None = None
 
     def __post_init__(self) -> None:
         info = scheme_info(self.name)
         for option in _OPTIONS:
             value = getattr(self, option)
-            allowed = info.options.get(option, (_OPTIONS[option][0],))
+            allowed = _options_of(info).get(option, (_OPTIONS[option][0],))
             if value not in _OPTIONS[option]:
                 raise ValueError(f"{option}={value} is not one of {', '.join(_OPTIONS[option])}")
             if value not in allowed:
@@ -94,7 +101,7 @@ class SchemeSpec:
         """Name with those options that differ from the default, without the kernel; `parse_scheme_spec` reads it."""
         chosen = [
             f"{key}={getattr(self, key)}"
-            for key, values in self.info.options.items()
+            for key, values in _options_of(self.info).items()
             if getattr(self, key) != values[0]
         ]
         return self.name + (":" + ",".join(chosen) if chosen else "")
@@ -107,7 +114,25 @@ class SchemeSpec:
         return not self.info.shipped_in(self.kernel or default_kernel)
 
 
-_OPTIONS = _BY_NAME["zero_one_two_many"].options
+UNKNOWN_POLICIES = ("assume", "walk", "repair")
+"""What consumers do about "unknown", the default first: a choice under every design. FPERF_UNKNOWN_ACTS."""
+_OF_CONSUMERS = {"unknown": UNKNOWN_POLICIES}
+_OPTIONS = {**_BY_NAME["zero_one_two_many"].options, **_OF_CONSUMERS}
+
+
+def _options_of(info: SchemeInfo) -> dict[str, tuple[str, ...]]:
+    return {**info.options, **_OF_CONSUMERS}
+
+
+def with_unknown(spec: SchemeSpec, unknown: str | None) -> SchemeSpec:
+    """Give a scheme that does not say what consumers do about "unknown" a policy; None leaves it as it is.
+
+    Raises
+    ------
+    ValueError
+        If there is no such policy.
+    """
+    return spec if unknown is None or spec.unknown != "assume" else replace(spec, unknown=unknown)
 
 
 def scheme_names() -> tuple[str, ...]:
@@ -151,7 +176,7 @@ def _parse_spec(text: str) -> SchemeSpec:
         key, equals, value = (word.strip() for word in part.partition("="))
         if not equals:
             raise ValueError(f"option {part!r} must be OPTION=VALUE; {_describe_options(info)}")
-        if key not in info.options:
+        if key not in _options_of(info):
             raise ValueError(f"scheme {name} has no option {key!r}; {_describe_options(info)}")
         if key in chosen:
             raise ValueError(f"option {key} is given twice")
@@ -182,5 +207,6 @@ def parse_scheme_specs(text: str) -> tuple[SchemeSpec, ...]:
 
 def _describe_options(info: SchemeInfo) -> str:
     if not info.options:
-        return f"{info.name} takes none"
-    return "; ".join(f"{key} is one of {', '.join(values)}" for key, values in info.options.items())
+        return f"{info.name} takes none but unknown, one of {', '.join(UNKNOWN_POLICIES)}"
+    options = _options_of(info).items()
+    return "; ".join(f"{key} is one of {', '.join(values)}" for key, values in options)

@@ -18,7 +18,7 @@ from folio_perf.geometry import FolioPolicy, Geometry
 from folio_perf.machine import DEFAULT_MACHINE, Machine
 from folio_perf.profile import DEFAULT_KERNEL, KernelProfile
 from folio_perf.results import Result
-from folio_perf.schemes import SchemeSpec, parse_scheme_spec
+from folio_perf.schemes import SchemeSpec, parse_scheme_spec, with_unknown
 
 __all__ = [
     "BACKENDS",
@@ -53,6 +53,7 @@ def simulate(
     folio: str | FolioPolicy | None = None,
     truth: bool = True,
     strict: bool | None = None,
+    unknown: str | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Run a scenario under a scheme.
@@ -81,6 +82,8 @@ def simulate(
         Keep the ledger that knows which answers were wrong.
     strict : bool, optional
         Whether the first event that fails ends the run; None: as the scenario says.
+    unknown : {"assume", "walk", "repair"}, optional
+        What consumers do where the scheme answers "unknown", unless `scheme` says so itself; see `SchemeSpec`.
     progress : callable, optional
         See `Progress`.
 
@@ -98,6 +101,6 @@ def simulate(
     MemoryError
         If the host has no room for the modelled machine.
     """
-    spec = parse_scheme_spec(scheme) if isinstance(scheme, str) else scheme
+    spec = with_unknown(parse_scheme_spec(scheme) if isinstance(scheme, str) else scheme, unknown)
     setup = prepare(machine=machine, geometry=geometry, kernel=kernel, backend=backend, folio=folio, truth=truth)
     return run_scenario(resolve(scenario, setup.geometry, strict=strict), spec, setup, progress)

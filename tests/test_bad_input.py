@@ -64,6 +64,8 @@ SHOW = ("show", "fork")
         ((*COMPARE, "--schemes", "page_count"), ("'page_count'", "page_mapcount, zero_one_two_many")),
         ((*COMPARE, "--schemes", ""), ("--schemes", "no scheme named ''")),
         ((*COMPARE, "--schemes", "page_mapcount,,"), ("--schemes", "no scheme named ''")),
+        ((*COMPARE, "--set", "unknown=guess"), ("--set", "unknown=guess", "assume, walk, repair")),
+        ((*COMPARE, "--set", "unknown=walk", "--set", "unknown=walk"), ("--set", "unknown", "twice")),
         ((*COMPARE, "--schemes", "page_mapcount:recount=eager"), ("no option 'recount'", "takes none")),
         ((*COMPARE, "--schemes", "zero_one_two_many:recount=later"), ("recount=later", "lazy, ")),
         ((*COMPARE, "--schemes", "zero_one_two_many:presence"), ("'presence'", "OPTION=VALUE")),

@@ -32,7 +32,12 @@ POLICIES = [
     for recount in engine.names("recounts")
 ]
 PINS = ["zero_one_two_many:pins=exact", "zero_one_two_many:recount=eager,pins=exact"]
-SPECS = [*(name for name in engine.names("schemes") if name != "zero_one_two_many"), *POLICIES, *PINS]
+ANSWERS = [
+    f"{scheme}unknown={unknown}"
+    for scheme in ("zero_one_two_many:", "zero_one_two_many:recount=threshold,", "no_page_mapcount:")
+    for unknown in ("walk", "repair")
+]
+SPECS = [*(name for name in engine.names("schemes") if name != "zero_one_two_many"), *POLICIES, *PINS, *ANSWERS]
 OWNERS = ("mm_owner", "no_page_mapcount", "total_mapped_pages")
 FIELDS, CAUSES = engine.names("fields"), engine.names("causes")
 RMW = 2
@@ -75,7 +80,7 @@ def case(seed: int, spec: str) -> Case:
 def seeds(spec: str, short: int) -> range:
     """Few for each of the many policies of one scheme, more for the others."""
     base = 100_000 * SPECS.index(spec)
-    return range(base, base + (NR_SCENARIOS or short * (1 if spec in POLICIES else 5)))
+    return range(base, base + (NR_SCENARIOS or short * (1 if spec in (*POLICIES, *ANSWERS) else 5)))
 
 
 @pytest.mark.parametrize("spec", SPECS)

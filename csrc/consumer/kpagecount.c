@@ -7,6 +7,7 @@ static void read_folio(struct fperf_sim *sim, uint64_t folio)
 {
 	const uint64_t past = folio + (1ull << fperf_folio_order(sim, folio));
 
+	fperf_folio_lookup_get(sim, folio);
 	for (uint64_t pfn = folio; pfn < past; pfn++) {
 		const struct fperf_query query = fperf_query_at(sim, NULL, pfn);
 		int64_t mapcount;
@@ -15,6 +16,7 @@ static void read_folio(struct fperf_sim *sim, uint64_t folio)
 		fperf_ask(sim, FPERF_ASK_PAGE_MAPCOUNT, &query, &mapcount);
 		sim->totals.page_mapcounts_wrong += sim->cfg.truth && mapcount != fperf_truth_mapcount(sim, pfn);
 	}
+	fperf_folio_lookup_put(sim, folio);
 }
 
 int fperf_kpagecount(struct fperf_sim *sim)

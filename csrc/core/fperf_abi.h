@@ -51,6 +51,7 @@ struct fperf_config {
 	uint32_t presence;  /* enum fperf_presence, zero_one_two_many */
 	uint32_t recount;  /* enum fperf_recount, zero_one_two_many */
 	uint32_t recount_period; /* threshold: unmaps at Many from one recount to the next */
+	uint32_t unknown; /* enum fperf_unknown_act: what consumers do with that answer */
 	uint32_t recount_naive;	 /* 1: walk, then store, as if nobody else ran meanwhile */
 	uint32_t pins_exact; /* 1: a design with room for it counts all pins exactly */
 	uint32_t contents; /* 1: know what pages hold, as far as zero pages and equal pages are concerned */

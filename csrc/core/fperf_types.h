@@ -371,8 +371,21 @@ enum fperf_recount {
 		FPERF_NR_RECOUNTS
 };
 
+/* What a consumer does where the scheme answers "unknown". */
+#define FPERF_UNKNOWN_ACTS(X)					\
+	X(ASSUME,	assume)	/* the worse: mapped, shared, the scheme's guess at a count */ \
+	X(WALK,		walk)	/* find out by an rmap walk */			\
+	X(REPAIR,	repair)	/* the same, and tell the scheme what it found */
+
+enum fperf_unknown_act {
+#define X(NAME, name) FPERF_UNKNOWN_##NAME,
+	FPERF_UNKNOWN_ACTS(X)
+#undef X
+		FPERF_NR_UNKNOWN_ACTS
+};
+
 /* Where a consumer offers a recount. */
-enum fperf_recount_site { FPERF_SITE_UNMAP, FPERF_SITE_RECLAIM, FPERF_SITE_WRITE_FAULT };
+enum fperf_recount_site { FPERF_SITE_UNMAP, FPERF_SITE_RECLAIM, FPERF_SITE_WRITE_FAULT, FPERF_SITE_ANSWER };
 
 /* Everything else a run reports, per event kind and in total. */
 struct fperf_event_stats {
@@ -414,6 +427,7 @@ struct fperf_totals {
 	uint64_t collapses; /* ranges that a PMD maps afterwards */
 	uint64_t collapses_refused;
 	/* What answers led to, held against the ledger. */
+	uint64_t answers_walked; /* questions answered by a walk, since the scheme did not know */
 	uint64_t leaked_page_events; /* leaked_pages summed over all events: how much, times how long */
 	uint64_t copies_needless; /* CoW copies of a page that nobody else mapped or held */
 	uint64_t refused_needlessly; /* splits, migrations, collapses refused though mappings and caches hold all */

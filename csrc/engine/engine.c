@@ -67,7 +67,8 @@ static int check_config(const struct fperf_config *c)
 	if (c->scheme >= NR_SCHEMES)
 		return FPERF_ERR(SCHEME);
 	if (c->backend >= FPERF_NR_BACKENDS || c->presence >= FPERF_NR_PRESENCES || c->recount >= FPERF_NR_RECOUNTS ||
-	    !flag(c->recount_naive) || !flag(c->pins_exact) || !flag(c->contents) ||
+	    c->unknown >= FPERF_NR_UNKNOWN_ACTS || !flag(c->recount_naive) || !flag(c->pins_exact) ||
+	    !flag(c->contents) ||
 	    (c->pins_exact && (c->recount == FPERF_RECOUNT_THRESHOLD || c->recount == FPERF_RECOUNT_ANON_EXACT)) ||
 	    (c->recount == FPERF_RECOUNT_THRESHOLD) != !!c->recount_period || c->recount_period >= 1u << 28 ||
 	    !flag(c->truth) || !flag(c->strict) || !flag(c->log_rmap) || !flag(c->trace_accesses))

@@ -109,6 +109,7 @@ enum fperf_names {
 	FPERF_NAMES_HOOKS,
 	FPERF_NAMES_PRESENCES,
 	FPERF_NAMES_RECOUNTS,
+	FPERF_NAMES_UNKNOWN_ACTS,
 	FPERF_NR_NAMES
 };
 const char *const *fperf_name_table(enum fperf_names which);

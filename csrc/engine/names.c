@@ -19,6 +19,7 @@ static const char *const object_kinds[] = { FPERF_OBJECT_KINDS(NAME) NULL };
 static const char *const questions[] = { FPERF_QUESTIONS(NAME) NULL };
 static const char *const presences[] = { FPERF_PRESENCES(NAME) NULL };
 static const char *const recounts[] = { FPERF_RECOUNTS(NAME) NULL };
+static const char *const unknown_acts[] = { FPERF_UNKNOWN_ACTS(NAME) NULL };
 static const char *const scheme_names[] = { FPERF_SCHEMES(SCHEME_NAME) NULL };
 static const char *const hooks[] = { "folio_init", "folio_free", "map_run",   "unmap_run",     "fork_run",
 				     "map_pmd",	   "unmap_pmd",	 "split_pmd", "vma_split",     "vma_merge",
@@ -41,6 +42,7 @@ static const char *const *const tables[FPERF_NR_NAMES] = {
 	[FPERF_NAMES_HOOKS] = hooks,
 	[FPERF_NAMES_PRESENCES] = presences,
 	[FPERF_NAMES_RECOUNTS] = recounts,
+	[FPERF_NAMES_UNKNOWN_ACTS] = unknown_acts,
 };
 
 const char *const *fperf_name_table(enum fperf_names which)

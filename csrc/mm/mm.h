@@ -321,6 +321,11 @@ struct fperf_rmap_hit {
 /* Next hit at or after page *cursor of the candidate's range; as page_vma_mapped_walk() looks for it. */
 bool fperf_rmap_walk_hit(struct fperf_rmap_walk *walk, uint32_t *cursor, struct fperf_rmap_hit *hit);
 
+/* ---- find_out.c ---- */
+/* Answer a question by a walk, and tell the scheme what it found if that is the policy. */
+enum fperf_answer fperf_find_out(struct fperf_sim *sim, enum fperf_question question, const struct fperf_query *query,
+				 int64_t *value);
+
 /* ---- migrate_entry.c: mappings that stand aside while their folio changes ---- */
 /*
  * Turn every mapping into a migration entry, until the scheme says that the folio is not mapped. Entries of a PMD are

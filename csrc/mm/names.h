@@ -32,6 +32,7 @@
 #define fperf_fault FPERF_FN(fperf_fault)
 #define fperf_file_fault FPERF_FN(fperf_file_fault)
 #define fperf_file_map_pmd FPERF_FN(fperf_file_map_pmd)
+#define fperf_find_out FPERF_FN(fperf_find_out)
 #define fperf_folio_alloc FPERF_FN(fperf_folio_alloc)
 #define fperf_folio_load_refs FPERF_FN(fperf_folio_load_refs)
 #define fperf_folio_lookup_get FPERF_FN(fperf_folio_lookup_get)

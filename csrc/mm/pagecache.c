@@ -167,6 +167,9 @@ void fperf_pagecache_remove(struct fperf_sim *sim, uint64_t folio)
 
 int fperf_unmap_file_folio(struct fperf_sim *sim, uint64_t folio, bool locked)
 {
+	const struct fperf_query query = { .folio = folio, .order = fperf_folio_order(sim, folio) };
+	/* The walk visits everybody, and leaves nobody. */
+	const bool recounting = fperf_rmap_recount_begin(sim, &query, FPERF_SITE_RECLAIM);
 	struct fperf_rmap_walk walk;
 
 	if (locked ? fperf_rmap_walk_begin_locked(sim, &walk, folio) : fperf_rmap_walk_begin(sim, &walk, folio)) {
@@ -179,13 +182,29 @@ int fperf_unmap_file_folio(struct fperf_sim *sim, uint64_t folio, bool locked)
 		}
 		fperf_rmap_walk_end(&walk);
 	}
+	if (recounting)
+		fperf_rmap_recount_end(sim, &query, 0);
 	return sim->error;
+}
+
+/* truncate_cleanup_folio(): a folio that is said to be mapped still is looked for in all VMAs once more. */
+static int cut_off(struct fperf_sim *sim, uint64_t folio)
+{
+	const struct fperf_query query = { .folio = folio, .order = fperf_folio_order(sim, folio) };
+	int ret = 0;
+
+	if (fperf_ask_before_walk(sim, FPERF_ASK_MAPPED, &query, NULL) != FPERF_NO)
+		ret = fperf_unmap_file_folio(sim, folio, false);
+	if (!ret)
+		fperf_pagecache_remove(sim, folio);
+	return ret;
 }
 
 int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t nr_pages)
 {
 	const uint64_t old = object->nr_pages;
 	struct fperf_itnode *node;
+	int ret;
 
 	object->nr_pages = nr_pages;
 	if (nr_pages >= old)
@@ -195,7 +214,6 @@ int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t 
 	     node = fperf_itree_next(node, nr_pages, UINT64_MAX)) {
 		struct fperf_vma *const vma = node->owner;
 		const uint64_t from = vma->pgoff >= nr_pages ? vma->start : vma->start + (nr_pages - vma->pgoff);
-		int ret;
 
 		sim->door.stats->vma_visits++;
 		ret = fperf_zap_range(sim, vma, from, vma->end);
@@ -210,8 +228,7 @@ int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t 
 			continue;
 		folio = fperf_folio_head(sim, pfn);
 		if (sim->folios[folio].index < nr_pages) {
-			const int ret = fperf_unmap_file_folio(sim, folio, false);
-
+			ret = fperf_unmap_file_folio(sim, folio, false);
 			if (ret)
 				return ret;
 			if (!fperf_folio_split_file(sim, folio, (uint32_t)(nr_pages - sim->folios[folio].index))) {
@@ -220,7 +237,9 @@ int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t 
 			}
 			folio = fperf_folio_head(sim, pfn);
 		}
-		fperf_pagecache_remove(sim, folio);
+		ret = cut_off(sim, folio);
+		if (ret)
+			return ret;
 	}
 	return 0;
 }

@@ -270,24 +270,16 @@ uint32_t fperf_count_vmas(struct fperf_sim *sim, uint64_t folio, uint32_t limit)
 	return found;
 }
 
-enum fperf_answer fperf_ask(struct fperf_sim *sim, enum fperf_question question, const struct fperf_query *query,
-			    int64_t *value)
-{
-	return fperf_ask_before_walk(sim, question, query, value);
-}
+/* ---- questions ---- */
 
-enum fperf_answer fperf_ask_before_walk(struct fperf_sim *sim, enum fperf_question question,
-					const struct fperf_query *query, int64_t *value)
+static void hold_against_truth(struct fperf_sim *sim, enum fperf_question question, const struct fperf_query *query,
+			       enum fperf_answer answer)
 {
-	int64_t guess = 0;
-	const enum fperf_answer answer = sim->scheme->answer(sim, question, query, &guess);
 	uint32_t vmas, mms;
 
-	if (value)
-		*value = guess;
 	sim->totals.asked++;
 	if (!sim->cfg.truth)
-		return answer;
+		return;
 	fperf_truth_folio(sim, query->folio, &vmas, &mms);
 	if (question == FPERF_ASK_SHARED) {
 		if (answer != FPERF_NO && mms <= 1)
@@ -300,5 +292,30 @@ enum fperf_answer fperf_ask_before_walk(struct fperf_sim *sim, enum fperf_questi
 	/* More references than mapping VMAs: a count that nobody brought down again. */
 	if (answer == FPERF_UNKNOWN && sim->folios[query->folio].mapping_refs > (int64_t)vmas)
 		sim->totals.stale_many++;
+}
+
+enum fperf_answer fperf_ask_before_walk(struct fperf_sim *sim, enum fperf_question question,
+					const struct fperf_query *query, int64_t *value)
+{
+	int64_t guess = 0;
+	const enum fperf_answer answer = sim->scheme->answer(sim, question, query, &guess);
+
+	if (value)
+		*value = guess;
+	hold_against_truth(sim, question, query, answer);
+	return answer;
+}
+
+enum fperf_answer fperf_ask(struct fperf_sim *sim, enum fperf_question question, const struct fperf_query *query,
+			    int64_t *value)
+{
+	int64_t guess = 0;
+	enum fperf_answer answer = sim->scheme->answer(sim, question, query, &guess);
+
+	if (answer == FPERF_UNKNOWN && sim->cfg.unknown != FPERF_UNKNOWN_ASSUME)
+		answer = fperf_find_out(sim, question, query, &guess);
+	if (value)
+		*value = guess;
+	hold_against_truth(sim, question, query, answer);
 	return answer;
 }

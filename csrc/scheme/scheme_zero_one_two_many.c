@@ -127,6 +127,9 @@ static bool map_run(struct fperf_sim *sim, const struct fperf_run *run)
 /* May this site recount, under this policy? */
 static bool wanted(const struct fperf_sim *sim, enum fperf_recount_site site, int32_t word)
 {
+	/* Somebody wants the number, and whoever walks for a reason of his own has it on the way. */
+	if (sim->cfg.unknown == FPERF_UNKNOWN_REPAIR && site != FPERF_SITE_UNMAP)
+		return true;
 	switch ((enum fperf_recount)sim->cfg.recount) {
 	case FPERF_RECOUNT_EAGER:
 	case FPERF_RECOUNT_EAGER_STOP3:

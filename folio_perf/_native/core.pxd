@@ -115,6 +115,7 @@ cdef extern from "core/fperf_types.h" nogil:
         uint64_t migrations_refused
         uint64_t collapses
         uint64_t collapses_refused
+        uint64_t answers_walked
         uint64_t leaked_page_events
         uint64_t copies_needless
         uint64_t refused_needlessly
@@ -172,6 +173,7 @@ cdef extern from "core/fperf_abi.h" nogil:
         uint32_t presence
         uint32_t recount
         uint32_t recount_period
+        uint32_t unknown
         uint32_t recount_naive
         uint32_t pins_exact
         uint32_t contents

@@ -65,6 +65,7 @@ cdef extern from "engine/engine.h" nogil:
         FPERF_NAMES_HOOKS
         FPERF_NAMES_PRESENCES
         FPERF_NAMES_RECOUNTS
+        FPERF_NAMES_UNKNOWN_ACTS
         FPERF_NR_NAMES
 
     const char *const *fperf_name_table(fperf_names which)

@@ -51,6 +51,7 @@ class SimulationConfig(TypedDict):
     presence: int
     recount: int
     recount_period: int
+    unknown: int
     recount_naive: int
     pins_exact: int
     contents: int
@@ -82,6 +83,7 @@ def names(
         "hooks",
         "presences",
         "recounts",
+        "unknown_acts",
     ],
 ) -> tuple[str, ...]: ...
 

@@ -94,6 +94,7 @@ CONFIG_FIELDS = (
     "presence",
     "recount",
     "recount_period",
+    "unknown",
     "recount_naive",
     "pins_exact",
     "contents",
@@ -125,6 +126,7 @@ NAME_TABLES = {
     "hooks": <int>FPERF_NAMES_HOOKS,
     "presences": <int>FPERF_NAMES_PRESENCES,
     "recounts": <int>FPERF_NAMES_RECOUNTS,
+    "unknown_acts": <int>FPERF_NAMES_UNKNOWN_ACTS,
 }
 
 # Events between two looks at pending signals: so many that the look costs nothing, so few that Ctrl-C feels prompt.
@@ -212,6 +214,7 @@ cdef class Simulation:
         c.presence = index(config["presence"])
         c.recount = index(config["recount"])
         c.recount_period = index(config["recount_period"])
+        c.unknown = index(config["unknown"])
         c.recount_naive = index(config["recount_naive"])
         c.pins_exact = index(config["pins_exact"])
         c.contents = index(config["contents"])

@@ -27,6 +27,7 @@ from folio_perf.cli.options import (
     folio_order,
     geometry_of,
     known_backend,
+    policy_of,
     with_settings,
 )
 from folio_perf.geometry import FolioPolicy, Geometry
@@ -109,6 +110,7 @@ def _compare(
         from folio_perf import plotting
 
         checked("--plot", plotting.check_target, plot)
+    settings, unknown = policy_of(settings)
     source = with_settings(scenario, settings, geometry)
     with inputs(), progress_bar(scenario) as progress:
         comparison: Comparison = folio_perf.compare(
@@ -120,6 +122,7 @@ def _compare(
             folio=policy,
             backend=backend,
             strict=strict,
+            unknown=unknown,
             progress=progress,
         )
     if plot is not None:

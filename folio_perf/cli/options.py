@@ -13,6 +13,7 @@ from folio_perf.cli.application import RefusedError, checked, inputs
 from folio_perf.geometry import Geometry, parse_size
 from folio_perf.machine import Machine
 from folio_perf.scenario import Scenario
+from folio_perf.schemes import UNKNOWN_POLICIES
 from folio_perf.simulate import BACKENDS
 from folio_perf.workloads import parse_settings, workload, workload_names
 
@@ -31,6 +32,7 @@ __all__ = [
     "folio_order",
     "geometry_of",
     "known_backend",
+    "policy_of",
     "with_settings",
 ]
 
@@ -46,7 +48,8 @@ Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="Parameter of a workload ('scenarios show NAME' lists them); may be given again.",
+        help="Parameter of a workload ('scenarios show NAME' lists them), or unknown=assume|walk|repair: what consumers"
+        " do about that answer; may be given again.",
         metavar="NAME=VALUE",
     ),
 ]
@@ -102,6 +105,19 @@ def known_backend(name: str) -> str:
     if name not in BACKENDS:
         raise ValueError(f"{name!r} must be one of {', '.join(BACKENDS)}")
     return name
+
+
+def policy_of(settings: Sequence[str]) -> tuple[list[str], str | None]:
+    """Take ``unknown=...`` out of --set: the other settings, and its value or None."""
+    policies = [
+        setting.partition("=")[2].strip() for setting in settings if setting.partition("=")[0].strip() == "unknown"
+    ]
+    if len(policies) > 1:
+        raise RefusedError("--set: unknown is given twice")
+    if policies and policies[0] not in UNKNOWN_POLICIES:
+        raise RefusedError(f"--set: unknown={policies[0]} is not one of {', '.join(UNKNOWN_POLICIES)}")
+    others = [setting for setting in settings if setting.partition("=")[0].strip() != "unknown"]
+    return others, policies[0] if policies else None
 
 
 def with_settings(name: str, settings: Sequence[str], geometry: Geometry | None) -> str | Scenario:

@@ -53,6 +53,7 @@ def config(**changes: Any) -> dict[str, Any]:
         "presence": engine.names("presences").index("scan"),
         "recount": engine.names("recounts").index("lazy"),
         "recount_period": 0,
+        "unknown": 0,
         "recount_naive": 0,
         "pins_exact": 0,
         "contents": 0,
