@@ -26,7 +26,7 @@ MAKEFLAGS += --no-print-directory
 # matplotlib would write its font list under HOME.
 export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 
-.PHONY: help demo test pytest notebook bench venv ext lib ctest asan valgrind check-inline lint format clean distclean FORCE compiler
+.PHONY: help demo test live pytest notebook bench venv ext lib ctest asan valgrind check-inline lint format clean distclean FORCE compiler
 .DEFAULT_GOAL := help
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -34,6 +34,7 @@ export MPLCONFIGDIR := $(CURDIR)/build/matplotlib
 help:
 	@echo 'make demo           install folio_perf into $(DEMO_VENV) as a user would and run: $(DEMO_COMMAND)'
 	@echo 'make test           C tests, then Python tests (PYTEST_ARGS="-k membrane" to choose)'
+	@echo 'make live           as root: all scenarios and 200 random ones on the running kernel, held against the model'
 	@echo 'make ext            build libfperf and the Cython modules in place, for work on the code'
 	@echo 'make ctest          C tests alone; needs no Python'
 	@echo 'make asan           C tests and the shipped scenarios under AddressSanitizer and UBSan'
@@ -144,6 +145,9 @@ pytest: ext
 
 test: ctest ext
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+live: ext
+	@FOLIO_PERF_LIVE=1 $(BIN)/python -m pytest -rs tests/test_live_census.py tests/test_live_verify.py $(PYTEST_ARGS)
 
 notebook: ext
 	@mkdir -p build/notebooks

@@ -27,6 +27,7 @@ from folio_perf.cli import cache
 from folio_perf.cli import hw
 from folio_perf.cli import race
 from folio_perf.cli import live
+from folio_perf.cli import live_verify
 
 # isort: on
 
@@ -41,6 +42,7 @@ __all__ = [
     "golden",
     "hw",
     "live",
+    "live_verify",
     "machines",
     "main",
     "race",

@@ -29,7 +29,8 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
-def _whole(text: str) -> int:
+def whole_number(text: str) -> int:
+    """Read a number of things, 1 or more."""
     if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text, re.ASCII):
         raise ValueError(f"{text!r} is not a whole number from 1 on")
     return int(text)
@@ -63,8 +64,8 @@ def live_census(
     if samples is not None and interval is None:
         raise RefusedError("--samples: needs --interval")
     wait = None if interval is None else checked("--interval", _seconds, interval)
-    nr_samples = None if samples is None else checked("--samples", _whole, samples)
-    pids = None if pid is None else [checked("--pid", _whole, each) for each in pid]
+    nr_samples = None if samples is None else checked("--samples", whole_number, samples)
+    pids = None if pid is None else [checked("--pid", whole_number, each) for each in pid]
     if plot is not None:
         from folio_perf import plotting
 

@@ -26,6 +26,7 @@ from folio_perf.live.processes import (
     Entries,
     Vma,
     entries_of,
+    frames_visible,
     page_size,
     process_ids,
     process_name,
@@ -97,6 +98,8 @@ def census(
     """
     began = time.monotonic()
     try:
+        if not frames_visible():
+            return _unprivileged(began, pids, scope, _NOT_PERMITTED)
         with page_frames() as frames:
             return _privileged(frames, began, pids, scope, progress)
     except PermissionError:

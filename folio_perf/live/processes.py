@@ -7,6 +7,7 @@ Sources: Documentation/admin-guide/mm/pagemap.rst (bits of an entry, PAGEMAP_SCA
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -73,6 +74,22 @@ class Entries:
 def page_size() -> int:
     """Bytes of a base page of this machine."""
     return os.sysconf("SC_PAGE_SIZE")
+
+
+def frames_visible() -> bool:
+    """Whether pagemap shows page frame numbers to this user (CAP_SYS_ADMIN)."""
+    with mmap.mmap(-1, page_size(), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory[0] = 1
+        return page_frame_of(memory) != 0
+
+
+def page_frame_of(memory: mmap.mmap) -> int:
+    """Page frame of the first page of a mapping of this process; 0 if it is hidden."""
+    array = np.frombuffer(memory, dtype=np.uint8)
+    vpn = array.ctypes.data // page_size()
+    del array
+    with (PROC / "self/pagemap").open("rb") as pagemap:
+        return int(read_words(pagemap.fileno(), vpn, 1)[0] & PFN_MASK)
 
 
 def process_ids() -> list[int]:

@@ -17,7 +17,7 @@ from folio_perf.scenario import ObjectSpec, Op, Scenario
 from folio_perf.schemes import SchemeSpec
 from folio_perf.validation._golden_file import GoldenScenario, Step
 from folio_perf.validation._golden_layout import FolioBytes, folio_fields, has_owner_slots
-from folio_perf.validation._golden_pages import SWAP, ZERO, PageNames, expand_maps, expand_pages
+from folio_perf.validation._golden_pages import SWAP, UNKNOWN, ZERO, PageNames, expand_maps, expand_pages
 
 _PAGE_FIELDS: Final = ("maps", "kpagecount", "mapcount", "folio_nr_pages", "anon_exclusive")
 _ENTRY_FIELDS: Final = ("pagemap_exclusive", "pagemap_file", "pagemap_uffd_wp", "pagemap_guard")
@@ -224,6 +224,7 @@ class Comparison:
             mapped = np.isin(found_kind, _MAPPED_KINDS)
             same = (key == ZERO) & np.isin(found_kind, _ZERO_KINDS)
             same |= (key == SWAP) & (found_kind == engine.MAPPING_SWAP)
+            same |= (key == UNKNOWN) & (mapped | np.isin(found_kind, _ZERO_KINDS))
             pages = (key >= 0) & mapped
             same[pages] = self._names.identify(key[pages], found_pfn[pages])
 

@@ -77,6 +77,17 @@ def read_golden(path: str | os.PathLike[str]) -> tuple[GoldenScenario, ...]:
         If the file cannot be read.
     """
     where = os.fspath(path)
+    return golden_scenarios(_objects(where), where)
+
+
+def golden_scenarios(objects: Iterable[tuple[int, object]], where: str) -> tuple[GoldenScenario, ...]:
+    """Read the objects of a golden file, each with its line; `where` names the file.
+
+    Raises
+    ------
+    GoldenError
+        At the first object that is not what the format says.
+    """
     scenarios: list[GoldenScenario] = []
     header: dict[str, Any] | None = None
     header_line = 0
@@ -86,11 +97,7 @@ def read_golden(path: str | os.PathLike[str]) -> tuple[GoldenScenario, ...]:
         if header is not None:
             scenarios.append(_scenario(header, steps, where, header_line))
 
-    for number, line in _lines(where):
-        try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise GoldenError(f"{where}:{number}: not JSON: {error}") from error
+    for number, record in objects:
         try:
             if not isinstance(record, dict):
                 _broken("each line must be a JSON object")
@@ -116,6 +123,14 @@ def read_golden(path: str | os.PathLike[str]) -> tuple[GoldenScenario, ...]:
     if not scenarios:
         raise GoldenError(f"{where}: no scenario in it")
     return tuple(scenarios)
+
+
+def _objects(where: str) -> Iterator[tuple[int, object]]:
+    for number, line in _lines(where):
+        try:
+            yield number, json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise GoldenError(f"{where}:{number}: not JSON: {error}") from error
 
 
 def _scenario(header: Mapping[str, Any], steps: list[tuple[int, Step]], where: str, line: int) -> GoldenScenario:

@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 ZERO: Final = -1
 SWAP: Final = -2
-_SPECIAL: Final = {"ZERO": ZERO, "SWAP": SWAP}
+UNKNOWN: Final = -3
+UNKNOWN_PAGE: Final = "?"
+"""Name of a page that whoever looked could not tell from others."""
+_SPECIAL: Final = {"ZERO": ZERO, "SWAP": SWAP, UNKNOWN_PAGE: UNKNOWN}
 _OFFSET_BITS: Final = 38
 _OFFSET_BIAS: Final = 1 << 36
 
@@ -70,7 +73,7 @@ class PageNames:
     def text(self, key: int) -> str:
         """Name of a page for people."""
         if key < 0:
-            return {ZERO: "ZERO", SWAP: "SWAP"}.get(key, "nothing")
+            return {ZERO: "ZERO", SWAP: "SWAP", UNKNOWN: "some page"}.get(key, "nothing")
         name, generation = self._of_family[key >> _OFFSET_BITS]
         offset = (key & ((1 << _OFFSET_BITS) - 1)) - _OFFSET_BIAS
         return f"{name}+{offset}" + (f" gen {generation}" if generation else "")

@@ -19,14 +19,18 @@ from folio_perf.profile import KernelProfile, load_profile
 from folio_perf.scenario import Scenario, read_scenarios
 from folio_perf.schemes import SchemeSpec, parse_scheme_spec, scheme_names
 from folio_perf.validation._golden_comparison import Comparison, fields_of
-from folio_perf.validation._golden_file import GoldenError, GoldenScenario, read_golden
+from folio_perf.validation._golden_file import GoldenError, GoldenScenario, golden_scenarios, read_golden
+from folio_perf.validation._golden_pages import UNKNOWN_PAGE
 
 __all__ = [
+    "UNKNOWN_PAGE",
     "FieldComparison",
     "GoldenError",
     "GoldenScenario",
     "compare_golden",
+    "compare_scenario",
     "fields_of",
+    "golden_scenarios",
     "read_golden",
     "shipped_scheme",
 ]
@@ -128,6 +132,18 @@ def _texts(folder: Path) -> dict[str, Scenario]:
                 raise GoldenError(f"{file}: scenario {each.name} stands in {texts[each.name].source} too")
             texts[each.name] = each
     return texts
+
+
+def compare_scenario(
+    golden: GoldenScenario,
+    scenario: Scenario,
+    *,
+    scheme: str | SchemeSpec | None = None,
+    kernel: str | KernelProfile | None = None,
+) -> list[FieldComparison]:
+    """Run one scenario in the model and compare what a kernel answered; parameters and errors as `compare_golden`."""
+    profile = kernel if isinstance(kernel, KernelProfile) else load_profile(kernel or golden.profile)
+    return _compare(golden, scenario, _scheme(golden, scheme), profile)
 
 
 def _compare(
