@@ -54,6 +54,7 @@ __all__ = [
     "explanation_report",
     "facts",
     "heading",
+    "paragraph",
     "size_text",
     "table",
 ]

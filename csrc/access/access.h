@@ -6,8 +6,9 @@
  *   cache   the same + the line goes through the simulated hierarchy, and the event's distinct lines are counted
  *   native  the C11 atomic on the real struct page array, nothing else
  *
- * Primitives take a constant field id. A run form touches n fields one struct page apart (streaming); single forms are
- * dependent accesses. After the same events all back ends leave the same bytes.
+ * Primitives take a constant field id. A run form touches n fields one struct page apart. Single forms are dependent accesses
+ * and runs streaming ones, unless there is a cache, which knows the lines (access_cache.c). After the same events all back
+ * ends leave the same bytes.
  */
 #ifndef FPERF_ACCESS_H
 #define FPERF_ACCESS_H
@@ -34,8 +35,10 @@ struct fperf_door {
 	unsigned int line_shift;
 	unsigned int last_level; /* enum fperf_level that served the latest access */
 	unsigned int lookup_level; /* ... and the latest page-cache lookup's reference */
+	enum fperf_dependence last_dependence, lookup_dependence; /* of the same two */
 	uint32_t epoch;	  /* number of the current event, for distinct lines */
-	uint32_t *stamps;  /* per line: epoch << 2 | written << 1 | read */
+	uint32_t rmw_epoch; /* of the latest event with an RMW */
+	uint32_t *stamps;  /* per line: epoch << 2 | written << 1 | read; neither: FIXED alone */
 	uint64_t stamps_bytes;
 	/* list of accesses, when asked for */
 	struct fperf_access_row *trace;

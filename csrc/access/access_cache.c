@@ -30,20 +30,47 @@ static void stamp(struct fperf_door *door, enum fperf_field field, uint64_t line
 	}
 }
 
-static unsigned int touch_line(struct fperf_door *door, enum fperf_field field, enum fperf_access access,
-			       enum fperf_dependence dependence, uint64_t line, uint32_t times)
+static bool touched_in_this_event(const struct fperf_door *door, uint64_t line)
+{
+	return line < door->stamps_bytes / sizeof(*door->stamps) && door->stamps[line] >> 2 == door->epoch;
+}
+
+/*
+ * An access is streaming if its event has been at the line or a neighbour of it before: that was waited for, and the addresses
+ * being known, these come with it. Else it is dependent, the first of a run too. An RMW that finds its line in L1 waits for
+ * something else, all stores before it: the first of its event is dependent, wherever its line is.
+ */
+static enum fperf_dependence dependence_of(const struct fperf_door *door, enum fperf_access access, uint64_t line,
+					   unsigned int level)
+{
+	if (access == FPERF_RMW && level == FPERF_LEVEL_L1)
+		return door->rmw_epoch == door->epoch ? FPERF_STREAMING : FPERF_DEPENDENT;
+	return touched_in_this_event(door, line) || touched_in_this_event(door, line + 1) ||
+			       (line && touched_in_this_event(door, line - 1)) ?
+		       FPERF_STREAMING :
+		       FPERF_DEPENDENT;
+}
+
+static unsigned int touch_line(struct fperf_door *door, enum fperf_field field, enum fperf_access access, uint64_t line,
+			       uint32_t times)
 {
 	const bool write = access != FPERF_LOAD;
 	const unsigned int level = level_of(door, fperf_cache_access(door->cache, line, write));
+	const enum fperf_dependence dependence = dependence_of(door, access, line, level);
 
 	*fperf_cell(door, field, access, dependence, level) += 1;
 	if (times > 1) {
 		fperf_cache_again(door->cache, line, times - 1, write);
-		*fperf_cell(door, field, access, dependence, FPERF_LEVEL_L1) += times - 1;
+		*fperf_cell(door, field, access, FPERF_STREAMING, FPERF_LEVEL_L1) += times - 1;
 	}
 	if (door->cause != FPERF_CAUSE_FIXED)
 		stamp(door, field, line, write);
+	else if (!touched_in_this_event(door, line))
+		door->stamps[line] = door->epoch << 2;
+	if (access == FPERF_RMW)
+		door->rmw_epoch = door->epoch;
 	door->last_level = level;
+	door->last_dependence = dependence;
 	return level;
 }
 
@@ -54,7 +81,7 @@ void fperf_cache_note(struct fperf_door *door, enum fperf_field field, enum fper
 
 	if (!times)
 		return;
-	level = touch_line(door, field, access, FPERF_DEPENDENT, at >> door->line_shift, times);
+	level = touch_line(door, field, access, at >> door->line_shift, times);
 	if (door->tracing)
 		fperf_trace_note(door, field, access, at, times, 0, level);
 }
@@ -71,7 +98,7 @@ void fperf_cache_note_run(struct fperf_door *door, enum fperf_field field, enum 
 
 		while (i + times < nr && (at + (i + times) * stride) >> door->line_shift == line)
 			times++;
-		level = touch_line(door, field, access, FPERF_STREAMING, line, times);
+		level = touch_line(door, field, access, line, times);
 		if (level > furthest)
 			furthest = level;
 		i += times;

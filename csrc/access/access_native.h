@@ -127,7 +127,7 @@ static inline uint32_t fperf_run_dec(struct fperf_door *door, enum fperf_field f
 
 	(void)door, (void)field;
 	for (uint32_t i = 0; i < nr; i++)
-		last += __atomic_fetch_sub(FPERF_NEXT_PAGE(int32_t, p, i), 1, __ATOMIC_SEQ_CST) == 0;
+		last += __atomic_sub_fetch(FPERF_NEXT_PAGE(int32_t, p, i), 1, __ATOMIC_SEQ_CST) < 0;
 	return last;
 }
 

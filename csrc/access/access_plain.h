@@ -26,9 +26,9 @@ static inline void fperf_adopt(struct fperf_door *door, const int32_t *refcount)
 	uint64_t *const row = door->row;
 
 	door->row = door->counters + ((size_t)door->event * FPERF_NR_CAUSES + FPERF_CAUSE_FIXED) * FPERF_ROW_SIZE;
-	*fperf_cell(door, FPERF_FIELD_REFCOUNT, FPERF_RMW, FPERF_DEPENDENT, door->lookup_level) -= 1;
+	*fperf_cell(door, FPERF_FIELD_REFCOUNT, FPERF_RMW, door->lookup_dependence, door->lookup_level) -= 1;
 	door->row = row;
-	*fperf_cell(door, FPERF_FIELD_REFCOUNT, FPERF_RMW, FPERF_DEPENDENT, door->lookup_level) += 1;
+	*fperf_cell(door, FPERF_FIELD_REFCOUNT, FPERF_RMW, door->lookup_dependence, door->lookup_level) += 1;
 	fperf_note_adopted(door, FPERF_FIELD_REFCOUNT, fperf_arena_offset(door->mem, refcount));
 }
 
@@ -154,14 +154,14 @@ static inline uint32_t fperf_run_inc(struct fperf_door *door, enum fperf_field f
 	return first;
 }
 
-/* Atomic decrements; returns how many fields went from 0 to -1 (mapped to unmapped). */
+/* Atomic decrements; returns how many fields are negative then (mapped to unmapped), as atomic_add_negative() tells. */
 static inline uint32_t fperf_run_dec(struct fperf_door *door, enum fperf_field field, int32_t *p, uint32_t nr)
 {
 	uint32_t last = 0;
 
 	fperf_note_run(door, field, FPERF_RMW, fperf_arena_offset(door->mem, p), nr, sizeof(struct fperf_page));
 	for (uint32_t i = 0; i < nr; i++)
-		last += (*FPERF_NEXT_PAGE(int32_t, p, i))-- == 0;
+		last += --*FPERF_NEXT_PAGE(int32_t, p, i) < 0;
 	return last;
 }
 

@@ -29,6 +29,31 @@ uint64_t fperf_hw_clock_ns(void)
 	return least;
 }
 
+/* Readings take time, so the step shows in how their differences differ. */
+uint64_t fperf_hw_clock_step_ns(void)
+{
+	enum { NR = 2000, LONGEST = 1000 };
+	uint8_t seen[LONGEST] = { 0 };
+	uint64_t last = 0, step = LONGEST;
+	unsigned int distinct = 0;
+
+	for (int i = 0; i < NR; i++) {
+		const uint64_t begin = fperf_hw_now();
+		const uint64_t took = fperf_hw_now() - begin;
+
+		if (took < LONGEST && seen[took] < UINT8_MAX)
+			seen[took]++;
+	}
+	for (uint64_t ns = 0; ns < LONGEST; ns++) {
+		if (seen[ns] < NR / 200)
+			continue;
+		if (distinct++ && ns - last > 1 && ns - last < step)
+			step = ns - last;
+		last = ns;
+	}
+	return step < LONGEST ? step : 1;
+}
+
 int fperf_hw_pin(uint32_t cpu)
 {
 	cpu_set_t set;

@@ -23,6 +23,7 @@ static bool call_is_possible(uint32_t hook)
 	case FPERF_HOOK_EXCLUSIVE_SET:
 	case FPERF_HOOK_EXCLUSIVE_CLEAR:
 	case FPERF_HW_ASK:
+	case FPERF_HW_PRESENT:
 	case FPERF_HW_EMPTY:
 		return true;
 	default:
@@ -74,6 +75,18 @@ int fperf_hw_pass(struct fperf_sim *sim, const struct fperf_hw_batch *batch, uin
 		break;
 	}
 	return *ns == UINT64_MAX ? FPERF_ERR(NOT_MAPPED) : 0;
+}
+
+int fperf_hw_page_tables(struct fperf_sim *sim, uint32_t process, uint64_t vpn, uint64_t nr, bool ptes)
+{
+	switch ((enum fperf_backend)sim->cfg.backend) {
+	case FPERF_BACKEND_ID_CACHE:
+		return fperf_hw_page_tables_cache(sim, process, vpn, nr, ptes);
+	case FPERF_BACKEND_ID_NATIVE:
+		return fperf_hw_page_tables_native(sim, process, vpn, nr, ptes);
+	default:
+		return fperf_hw_page_tables_count(sim, process, vpn, nr, ptes);
+	}
 }
 
 bool fperf_hw_recounts(const struct fperf_sim *sim)

@@ -17,6 +17,8 @@ struct fperf_sim;
 uint64_t fperf_hw_now(void);
 /* ns between two readings of the clock with nothing in between, the least of many. */
 uint64_t fperf_hw_clock_ns(void);
+/* Its step: the least difference, above zero, of two readings. Some CPUs count time in steps of 10 ns. */
+uint64_t fperf_hw_clock_step_ns(void);
 /* Bind the calling thread to one CPU; FPERF_ERR(ARGUMENT) if it must not run there. */
 int fperf_hw_pin(uint32_t cpu) FPERF_MUST_CHECK;
 /* Write lines back to memory and drop them from all caches; false where the CPU lets no program do that. */
@@ -24,7 +26,8 @@ bool fperf_hw_can_evict(void);
 void fperf_hw_evict(const void *from, size_t bytes);
 
 /* ---- pass.c: the hooks of a scheme, over the folios of an arena ---- */
-enum { FPERF_HW_ASK = FPERF_NR_HOOKS, FPERF_HW_EMPTY, FPERF_HW_NR_CALLS };
+/* ASK: a question; PRESENT: mm's presence test alone; EMPTY: a hook that does nothing. */
+enum { FPERF_HW_ASK = FPERF_NR_HOOKS, FPERF_HW_PRESENT, FPERF_HW_EMPTY, FPERF_HW_NR_CALLS };
 
 /* One call of a hook, on each folio alike. */
 struct fperf_hw_call {
@@ -47,12 +50,24 @@ struct fperf_hw_batch {
 	uint64_t folio, vpn;
 };
 
+/* The first visits of a pass warm up predictors and caches of instructions and are not timed, if there are enough others. */
+static inline uint64_t fperf_hw_nr_timed(uint64_t nr_visits)
+{
+	return nr_visits < 8 ? nr_visits : nr_visits - 2;
+}
+
 /*
- * Make the calls on each folio. Around the calls on one folio stands an uncontended lock, as the page-table lock does in
- * the kernel: its atomic keeps what one folio costs from hiding behind the next. With a counting back end nothing is
- * timed and everything counted, an event per folio.
+ * Make the calls on each folio; the CPU starts with one when it is done with the one before. Without calls a pass costs
+ * what this order of things costs. The time is that of the last fperf_hw_nr_timed() visits. With a counting back end nothing is timed and everything counted, an event per folio.
  */
 int fperf_hw_pass(struct fperf_sim *sim, const struct fperf_hw_batch *batch, uint64_t *ns) FPERF_MUST_CHECK;
+
+/*
+ * Give a process page tables for nr pages from vpn on, empty ones, as a fault makes them before it maps: down to the PMDs, and
+ * if `ptes`, tables of PTEs below.
+ */
+int fperf_hw_page_tables(struct fperf_sim *sim, uint32_t process, uint64_t vpn, uint64_t nr,
+			 bool ptes) FPERF_MUST_CHECK;
 
 /* Has the scheme something to recount? */
 bool fperf_hw_recounts(const struct fperf_sim *sim);
@@ -65,13 +80,15 @@ int fperf_hw_huge_pages(struct fperf_sim *sim, uint64_t nr);
 
 /* ---- primitive.c: single accesses, by which machines are priced ---- */
 #define FPERF_HW_PRIMITIVES(X)								\
-	X(LOAD_DEPENDENT, load_dependent)	/* each address comes from the load before */ \
-	X(LOAD_STREAMING, load_streaming)						\
-	X(STORE_DEPENDENT, store_dependent)	/* a locked word before and after */	\
-	X(STORE_STREAMING, store_streaming)						\
-	X(RMW_DEPENDENT, rmw_dependent)							\
-	X(RMW_STREAMING, rmw_streaming)							\
-	X(LOCK, lock)				/* the lock around a folio's calls, alone */
+	X(CHASE, chase)			/* loads, each address from the load before */	\
+	X(FRAME, frame)			/* nothing: what stands around each call */	\
+	X(HOOK, hook)			/* a call without access */			\
+	X(LOAD, load)			/* a call that makes a run: the same word of consecutive lines */ \
+	X(STORE, store)									\
+	X(RMW, rmw)									\
+	X(LOAD_AGAIN, load_again)	/* a call that goes to one word again and again */ \
+	X(STORE_AGAIN, store_again)							\
+	X(RMW_AGAIN, rmw_again)
 
 enum fperf_hw_primitive {
 #define X(NAME, name) FPERF_HW_##NAME,
@@ -86,10 +103,12 @@ struct fperf_hw_arena;
 /* Lines of 64 bytes, zeroed, on huge pages if the host gives them. */
 int fperf_hw_arena_create(uint64_t nr_lines, struct fperf_hw_arena **ret) FPERF_MUST_CHECK;
 void fperf_hw_arena_destroy(struct fperf_hw_arena *arena);
+/* Drop its lines from all caches. */
+void fperf_hw_arena_evict(struct fperf_hw_arena *arena);
 
 /*
- * One access to each line of `run` consecutive lines from visit[i] * run on, for each i; runs of one line for the dependent
- * ones. visit holds each number below nr_lines / run once.
+ * Runs of `run` accesses, the CPU done with one before it starts the next: to consecutive lines from visit[i] * run on, or to
+ * line visit[i] * run alone. visit holds numbers below nr_lines / run, each once. A chase has runs of 1.
  */
 int fperf_hw_measure(struct fperf_hw_arena *arena, enum fperf_hw_primitive primitive, const uint32_t *visit,
 		     uint64_t nr_visits, uint32_t run, uint64_t *ns) FPERF_MUST_CHECK;
@@ -120,6 +139,13 @@ struct fperf_hw_forked {
  * touches nothing, is killed. FPERF_ERR(NO_MEMORY) if the process could not do so.
  */
 int fperf_hw_fork(uint64_t bytes, enum fperf_hw_memory form, struct fperf_hw_forked *ret) FPERF_MUST_CHECK;
+
+/* ---- threads.c: lines that several CPUs use ---- */
+/*
+ * Two CPUs write a line in turn, `rounds` times each: 2 x rounds transfers, but for one. The calling thread stays on `cpu`.
+ * FPERF_ERR(ARGUMENT) if one of them must not run there.
+ */
+int fperf_hw_transfer(uint32_t cpu, uint32_t other, uint32_t rounds, uint64_t *ns) FPERF_MUST_CHECK;
 
 /* ---- counters.c: hardware counters of the calling thread ---- */
 /* A file descriptor, or a negative errno: user mode only, which needs no privilege where the host has counters at all. */

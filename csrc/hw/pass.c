@@ -7,20 +7,24 @@
 /* What a call needs, ready before the clock starts; only folio and address differ from one folio to the next. */
 struct prepared {
 	enum fperf_rmap_hook hook;
-	bool ask, empty;
+	bool ask, present, empty;
 	enum fperf_question question;
 	uint32_t found;
 	struct fperf_run run;
 	struct fperf_query query;
 };
 
+static struct fperf_mm *mm_of(const struct fperf_sim *sim, uint32_t process)
+{
+	return process < sim->cap_processes && sim->processes[process].state == FPERF_PROC_ALIVE ?
+		       sim->processes[process].mm :
+		       NULL;
+}
+
 static bool prepare(const struct fperf_sim *sim, const struct fperf_hw_batch *batch, const struct fperf_hw_call *call,
 		    struct prepared *p)
 {
-	struct fperf_mm *const mm =
-		call->process < sim->cap_processes && sim->processes[call->process].state == FPERF_PROC_ALIVE ?
-			sim->processes[call->process].mm :
-			NULL;
+	struct fperf_mm *const mm = mm_of(sim, call->process);
 	struct fperf_vma *const vma = mm ? fperf_vma_at(mm, batch->vpn) : NULL;
 
 	if (!vma)
@@ -28,6 +32,7 @@ static bool prepare(const struct fperf_sim *sim, const struct fperf_hw_batch *ba
 	*p = (struct prepared){
 		.hook = (enum fperf_rmap_hook)call->hook,
 		.ask = call->hook == FPERF_HW_ASK,
+		.present = call->hook == FPERF_HW_PRESENT,
 		.empty = call->hook == FPERF_HW_EMPTY,
 		.question = (enum fperf_question)call->value,
 		.found = call->value,
@@ -45,10 +50,32 @@ static bool prepare(const struct fperf_sim *sim, const struct fperf_hw_batch *ba
 	return true;
 }
 
-/* A hook that does nothing, and that the compiler must call. */
+/* What presence tests look at. */
+int FPERF_FN(fperf_hw_page_tables)(struct fperf_sim *sim, uint32_t process, uint64_t vpn, uint64_t nr, bool ptes)
+{
+	struct fperf_mm *const mm = mm_of(sim, process);
+
+	if (!mm)
+		return FPERF_ERR(ARGUMENT);
+	for (uint64_t at = vpn - fperf_pte_index(sim, vpn); at < vpn + nr; at += sim->entries) {
+		uint64_t *const pmd = fperf_pmd_alloc(sim, mm, at);
+
+		if (!pmd)
+			return FPERF_ERR(NO_MEMORY);
+		if (*pmd & FPERF_PTE_LEAF)
+			return FPERF_ERR(ARGUMENT);
+		if (ptes && !fperf_pte_table_alloc(sim, pmd))
+			return FPERF_ERR(NO_MEMORY);
+	}
+	return 0;
+}
+
+/* A hook that finds the struct page it is about and leaves it alone; the compiler must call it. */
 static bool empty_hook(struct fperf_sim *sim, const struct fperf_run *run)
 {
-	(void)sim, (void)run;
+	const struct fperf_page *const head = fperf_head(sim, run->folio);
+
+	__asm__ volatile("" : : "r"(head));
 	return false;
 }
 
@@ -60,6 +87,10 @@ static void make(struct fperf_sim *sim, struct prepared *p,
 
 	if (p->ask) {
 		scheme->answer(sim, p->question, &p->query, &value);
+		return;
+	}
+	if (p->present) {
+		fperf_present(sim, p->run.folio, p->run.vma, p->run.first, p->run.nr, true);
 		return;
 	}
 	if (p->empty) {
@@ -104,8 +135,8 @@ static void make(struct fperf_sim *sim, struct prepared *p,
 uint64_t FPERF_FN(fperf_hw_pass)(struct fperf_sim *sim, const struct fperf_hw_batch *batch)
 {
 	bool (*const volatile empty)(struct fperf_sim *, const struct fperf_run *) = empty_hook;
+	const uint64_t untimed = batch->nr_visits - fperf_hw_nr_timed(batch->nr_visits);
 	struct prepared prepared[FPERF_HW_MAX_CALLS];
-	struct fperf_hw_lock lock = { 0 };
 	uint64_t begin, end;
 
 	for (uint32_t i = 0; i < batch->nr_calls; i++)
@@ -117,11 +148,13 @@ uint64_t FPERF_FN(fperf_hw_pass)(struct fperf_sim *sim, const struct fperf_hw_ba
 	for (uint64_t i = 0; i < batch->nr_visits; i++) {
 		const uint64_t at = (uint64_t)batch->visit[i] << batch->order;
 
+		if (i == untimed)
+			begin = fperf_hw_now();
+
 #if !defined(FPERF_BACKEND_NATIVE)
 		if (i)
 			fperf_event_begin(&sim->door, FPERF_EV_TOTAL_MAPCOUNT);
 #endif
-		fperf_hw_lock_take(&lock);
 		for (uint32_t j = 0; j < batch->nr_calls; j++) {
 			struct prepared *const p = &prepared[j];
 
@@ -129,7 +162,7 @@ uint64_t FPERF_FN(fperf_hw_pass)(struct fperf_sim *sim, const struct fperf_hw_ba
 			p->run.vpn = batch->vpn + at + p->run.first;
 			make(sim, p, &empty);
 		}
-		fperf_hw_lock_release(&lock);
+		fperf_hw_serialise();
 	}
 	end = fperf_hw_now();
 	sim->bare = false;

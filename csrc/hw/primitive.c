@@ -59,6 +59,11 @@ void fperf_hw_arena_destroy(struct fperf_hw_arena *arena)
 	free(arena);
 }
 
+void fperf_hw_arena_evict(struct fperf_hw_arena *arena)
+{
+	fperf_hw_evict(arena->lines, arena->bytes);
+}
+
 /* The lines of visit[] become one ring of pointers. */
 static void make_ring(struct fperf_hw_arena *arena, const uint32_t *visit, uint64_t nr)
 {
@@ -71,9 +76,9 @@ static uint64_t chase(struct fperf_hw_arena *arena, const uint32_t *visit, uint6
 	const struct fperf_page *at = &arena->lines[visit[0]];
 	uint64_t begin, end;
 
-	make_ring(arena, visit, nr);
-	for (uint64_t i = 0; i < nr; i++)
-		at = (const struct fperf_page *)(uintptr_t)__atomic_load_n(&at->word2, __ATOMIC_RELAXED);
+	/* The ring stands since the pass before, unless this is the first, which warms up. */
+	if (at->word2 != (uint64_t)(uintptr_t)&arena->lines[visit[1 % nr]])
+		make_ring(arena, visit, nr);
 	begin = fperf_hw_now();
 	for (uint64_t i = 0; i < nr; i++)
 		at = (const struct fperf_page *)(uintptr_t)__atomic_load_n(&at->word2, __ATOMIC_RELAXED);
@@ -82,64 +87,97 @@ static uint64_t chase(struct fperf_hw_arena *arena, const uint32_t *visit, uint6
 	return end - begin;
 }
 
-static int64_t load_run(const struct fperf_page *line, uint32_t run)
-{
-	int64_t sum = 0;
-
-	for (uint32_t i = 0; i < run; i++)
-		sum += __atomic_load_n(&line[i].mapcount, __ATOMIC_RELAXED);
-	return sum;
-}
-
-static void store_run(struct fperf_page *line, uint32_t run)
-{
-	for (uint32_t i = 0; i < run; i++)
-		__atomic_store_n(&line[i].mapcount, 0, __ATOMIC_RELAXED);
-}
-
-static int64_t rmw_run(struct fperf_page *line, uint32_t run)
-{
-	int64_t sum = 0;
-
-	for (uint32_t i = 0; i < run; i++)
-		sum += __atomic_fetch_add(&line[i].mapcount, 1, __ATOMIC_SEQ_CST);
-	return sum;
-}
+/* What a run is about, in memory as a hook's arguments are. */
+struct run {
+	struct fperf_page *line;
+	uint32_t nr;
+};
 
 /*
- * The locked word orders what stands between: a store has left the store buffer when the next lock is taken. Runs stand
- * between such words too, as a hook's do.
+ * Runs are made as hooks are: by a call through a pointer, with arguments that were just written, which a locked instruction
+ * waits for. `step` is lines from one access to the next.
  */
-static uint64_t runs(struct fperf_hw_arena *arena, enum fperf_hw_primitive primitive, const uint32_t *visit,
-		     uint64_t nr, uint32_t run)
+static inline int64_t make_run(const struct run *run, enum fperf_hw_primitive primitive, uint32_t step)
 {
-	struct fperf_hw_lock lock = { 0 };
+	struct fperf_page *line = run->line;
+	int64_t sum = 0;
+
+	__asm__ volatile("" : "+r"(line));
+	for (uint32_t i = 0; i < run->nr; i++) {
+		int32_t *const word = &line[i * step].mapcount;
+
+		if (primitive == FPERF_HW_LOAD)
+			sum += __atomic_load_n(word, __ATOMIC_RELAXED);
+		else if (primitive == FPERF_HW_STORE)
+			__atomic_store_n(word, 0, __ATOMIC_RELAXED);
+		else if (primitive == FPERF_HW_RMW)
+			sum += !__atomic_add_fetch(word, 1, __ATOMIC_SEQ_CST);
+		else
+			break;
+	}
+	return sum;
+}
+
+static int64_t hook(const struct run *run)
+{
+	return make_run(run, FPERF_HW_HOOK, 0);
+}
+
+static int64_t load(const struct run *run)
+{
+	return make_run(run, FPERF_HW_LOAD, 1);
+}
+
+static int64_t store(const struct run *run)
+{
+	return make_run(run, FPERF_HW_STORE, 1);
+}
+
+static int64_t rmw(const struct run *run)
+{
+	return make_run(run, FPERF_HW_RMW, 1);
+}
+
+static int64_t load_again(const struct run *run)
+{
+	return make_run(run, FPERF_HW_LOAD, 0);
+}
+
+static int64_t store_again(const struct run *run)
+{
+	return make_run(run, FPERF_HW_STORE, 0);
+}
+
+static int64_t rmw_again(const struct run *run)
+{
+	return make_run(run, FPERF_HW_RMW, 0);
+}
+
+static int64_t (*const as_hook[FPERF_HW_NR_PRIMITIVES])(const struct run *) = {
+	[FPERF_HW_HOOK] = hook,
+	[FPERF_HW_LOAD] = load,
+	[FPERF_HW_STORE] = store,
+	[FPERF_HW_RMW] = rmw,
+	[FPERF_HW_LOAD_AGAIN] = load_again,
+	[FPERF_HW_STORE_AGAIN] = store_again,
+	[FPERF_HW_RMW_AGAIN] = rmw_again,
+};
+
+static uint64_t runs(struct fperf_hw_arena *arena, enum fperf_hw_primitive primitive, const uint32_t *visit,
+		     uint64_t nr, uint32_t run_nr)
+{
+	int64_t (*const volatile make)(const struct run *) = as_hook[primitive];
+	struct run run = { .nr = run_nr };
 	uint64_t begin, end;
 	int64_t sum = 0;
 
 	begin = fperf_hw_now();
 	for (uint64_t i = 0; i < nr; i++) {
-		struct fperf_page *const line = &arena->lines[(uint64_t)visit[i] * run];
-
-		fperf_hw_lock_take(&lock);
-		switch (primitive) {
-		case FPERF_HW_LOAD_STREAMING:
-			sum += load_run(line, run);
-			break;
-		case FPERF_HW_STORE_DEPENDENT:
-		case FPERF_HW_STORE_STREAMING:
-			store_run(line, run);
-			break;
-		case FPERF_HW_RMW_DEPENDENT:
-		case FPERF_HW_RMW_STREAMING:
-			sum += rmw_run(line, run);
-			break;
-		case FPERF_HW_LOCK:
-		case FPERF_HW_LOAD_DEPENDENT:
-		case FPERF_HW_NR_PRIMITIVES:
-			break;
-		}
-		fperf_hw_lock_release(&lock);
+		run.line = &arena->lines[(uint64_t)visit[i] * run_nr];
+		__asm__ volatile("" : : "r"(&run) : "memory");
+		if (primitive != FPERF_HW_FRAME)
+			sum += make(&run);
+		fperf_hw_serialise();
 	}
 	__asm__ volatile("" : : "r"(sum));
 	end = fperf_hw_now();
@@ -149,15 +187,12 @@ static uint64_t runs(struct fperf_hw_arena *arena, enum fperf_hw_primitive primi
 int fperf_hw_measure(struct fperf_hw_arena *arena, enum fperf_hw_primitive primitive, const uint32_t *visit,
 		     uint64_t nr_visits, uint32_t run, uint64_t *ns)
 {
-	const bool streams = primitive == FPERF_HW_LOAD_STREAMING || primitive == FPERF_HW_STORE_STREAMING ||
-			     primitive == FPERF_HW_RMW_STREAMING;
-
-	if (primitive >= FPERF_HW_NR_PRIMITIVES || !nr_visits || !run || (run != 1 && !streams))
+	if (primitive >= FPERF_HW_NR_PRIMITIVES || !nr_visits || !run || (primitive == FPERF_HW_CHASE && run != 1))
 		return FPERF_ERR(ARGUMENT);
 	for (uint64_t i = 0; i < nr_visits; i++)
 		if (((uint64_t)visit[i] + 1) * run > arena->nr_lines)
 			return FPERF_ERR(ARGUMENT);
-	*ns = primitive == FPERF_HW_LOAD_DEPENDENT ? chase(arena, visit, nr_visits) :
-						     runs(arena, primitive, visit, nr_visits, run);
+	*ns = primitive == FPERF_HW_CHASE ? chase(arena, visit, nr_visits) :
+					    runs(arena, primitive, visit, nr_visits, run);
 	return 0;
 }

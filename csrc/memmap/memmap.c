@@ -8,11 +8,22 @@
 enum { MAX_TABLES = 1 << 22 };
 static const uint64_t OBJECT_BYTES = 16ull << 30;
 
+/* From a border of huge pages on, so that whoever asks for them gets them from the first byte. */
 void *fperf_reserve(uint64_t bytes)
 {
-	void *const p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	const uint64_t huge = 2u << 20;
+	char *const p =
+		mmap(NULL, bytes + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	const uint64_t before = -(uint64_t)(uintptr_t)p & (huge - 1);
+	const uint64_t end = (before + bytes + 4095) & ~4095ull;
 
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	if (before)
+		munmap(p, before);
+	if (end < bytes + huge)
+		munmap(p + end, bytes + huge - end);
+	return p + before;
 }
 
 void fperf_unreserve(void *p, uint64_t bytes)

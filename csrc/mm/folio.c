@@ -216,6 +216,7 @@ void fperf_folio_lookup_get(struct fperf_sim *sim, uint64_t folio)
 
 	fperf_folio_ref(sim, folio, 1);
 	sim->door.lookup_level = sim->door.last_level;
+	sim->door.lookup_dependence = sim->door.last_dependence;
 	fperf_because(&sim->door, before);
 }
 

@@ -78,8 +78,13 @@ static inline void fperf_split_refs(struct fperf_sim *sim, const struct fperf_ru
 	fperf_add32(&sim->door, FPERF_FIELD_REFCOUNT, &fperf_head(sim, run->folio)->refcount, (int32_t)run->nr - 1);
 }
 
-/* A folio of one page: one count, one reference per mapping, in every design that counts mappings. */
-static inline bool fperf_small_map(struct fperf_sim *sim, const struct fperf_run *run)
+/*
+ * A folio of one page: one count, one reference per mapping, in every design that counts mappings. Kept out of line, so that
+ * small folios take equally long in all of them, whatever registers the rest of a hook wants saved.
+ */
+#define FPERF_SMALL static __attribute__((noinline, unused))
+
+FPERF_SMALL bool fperf_small_map(struct fperf_sim *sim, const struct fperf_run *run)
 {
 	int32_t *const mapcount = &fperf_head(sim, run->folio)->mapcount;
 	const bool taken = fperf_take_refs(sim, run, 1);
@@ -91,14 +96,14 @@ static inline bool fperf_small_map(struct fperf_sim *sim, const struct fperf_run
 	return taken;
 }
 
-static inline void fperf_small_unmap(struct fperf_sim *sim, const struct fperf_run *run)
+FPERF_SMALL void fperf_small_unmap(struct fperf_sim *sim, const struct fperf_run *run)
 {
 	fperf_add32(&sim->door, FPERF_FIELD_MAPCOUNT, &fperf_head(sim, run->folio)->mapcount, -1);
 	fperf_drop_refs(sim, run, 1);
 }
 
-static inline enum fperf_answer fperf_small_answer(struct fperf_sim *sim, enum fperf_question question,
-						   const struct fperf_query *query, int64_t *value)
+FPERF_SMALL enum fperf_answer fperf_small_answer(struct fperf_sim *sim, enum fperf_question question,
+						 const struct fperf_query *query, int64_t *value)
 {
 	*value = (int32_t)fperf_load32(&sim->door, FPERF_FIELD_MAPCOUNT, &fperf_head(sim, query->folio)->mapcount) + 1;
 	if (question == FPERF_ASK_MAPPED)

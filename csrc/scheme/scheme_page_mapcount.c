@@ -180,7 +180,8 @@ static int64_t total_mapcount(struct fperf_sim *sim, const struct fperf_query *q
 	return compound + sum - (load_double_map(sim, query->folio) ? nr : 0);
 }
 
-static int64_t page_mapcount(struct fperf_sim *sim, const struct fperf_query *query)
+static inline __attribute__((always_inline)) int64_t page_mapcount(struct fperf_sim *sim,
+								   const struct fperf_query *query)
 {
 	const struct fperf_page *const page = fperf_pfn_page(&sim->mem, query->folio + query->page);
 	const int64_t own = (int32_t)fperf_load32(&sim->door, FPERF_FIELD_MAPCOUNT, &page->mapcount) + 1;

@@ -9,12 +9,14 @@ from folio_perf._native.engine cimport fperf_sim
 cdef extern from "hw/hw.h" nogil:
     uint64_t fperf_hw_now()
     uint64_t fperf_hw_clock_ns()
+    uint64_t fperf_hw_clock_step_ns()
     int fperf_hw_pin(uint32_t cpu)
     bint fperf_hw_can_evict()
     void fperf_hw_evict(const void *start, size_t bytes)
 
     enum:
         FPERF_HW_ASK
+        FPERF_HW_PRESENT
         FPERF_HW_EMPTY
         FPERF_HW_NR_CALLS
         FPERF_HW_MAX_CALLS
@@ -38,7 +40,9 @@ cdef extern from "hw/hw.h" nogil:
         uint64_t folio
         uint64_t vpn
 
+    uint64_t fperf_hw_nr_timed(uint64_t nr_visits)
     int fperf_hw_pass(fperf_sim *sim, const fperf_hw_batch *batch, uint64_t *ns)
+    int fperf_hw_page_tables(fperf_sim *sim, uint32_t process, uint64_t vpn, uint64_t nr, bint ptes)
     bint fperf_hw_recounts(const fperf_sim *sim)
     int fperf_hw_evict_sim(fperf_sim *sim)
     int fperf_hw_huge_pages(fperf_sim *sim, uint64_t nr)
@@ -53,6 +57,7 @@ cdef extern from "hw/hw.h" nogil:
 
     int fperf_hw_arena_create(uint64_t nr_lines, fperf_hw_arena **ret)
     void fperf_hw_arena_destroy(fperf_hw_arena *arena)
+    void fperf_hw_arena_evict(fperf_hw_arena *arena)
     int fperf_hw_measure(
         fperf_hw_arena *arena, fperf_hw_primitive primitive, const uint32_t *visit,
         uint64_t nr_visits, uint32_t run, uint64_t *ns,
@@ -70,6 +75,8 @@ cdef extern from "hw/hw.h" nogil:
         uint64_t pmd_mapped_bytes
 
     int fperf_hw_fork(uint64_t bytes, fperf_hw_memory form, fperf_hw_forked *ret)
+
+    int fperf_hw_transfer(uint32_t cpu, uint32_t other, uint32_t rounds, uint64_t *ns)
 
     int fperf_hw_counter_open(uint32_t type, uint64_t config)
     int fperf_hw_counter_read(int fd, uint64_t *value)

@@ -21,6 +21,7 @@ RECOUNT = <int>FPERF_HOOK_RECOUNT
 EXCLUSIVE_SET = <int>FPERF_HOOK_EXCLUSIVE_SET
 EXCLUSIVE_CLEAR = <int>FPERF_HOOK_EXCLUSIVE_CLEAR
 ASK = <int>FPERF_HW_ASK
+PRESENT = <int>FPERF_HW_PRESENT
 EMPTY = <int>FPERF_HW_EMPTY
 MAX_CALLS = <int>FPERF_HW_MAX_CALLS
 
@@ -46,6 +47,11 @@ def clock_ns():
     return fperf_hw_clock_ns()
 
 
+def clock_step_ns():
+    """Step in which the clock counts, in ns."""
+    return fperf_hw_clock_step_ns()
+
+
 def pin(uint32_t cpu):
     """Bind the calling thread to one CPU; FperfError if it must not run there."""
     check(fperf_hw_pin(cpu))
@@ -59,6 +65,16 @@ def can_evict():
 def huge_pages(Simulation simulation not None, uint64_t nr):
     """Ask for huge pages under the first `nr` struct pages; 0, or a negative errno of madvise()."""
     return fperf_hw_huge_pages(simulation.idle(), nr)
+
+
+def nr_timed(uint64_t nr_visits):
+    """How many of the visits of a pass are timed, the last ones."""
+    return fperf_hw_nr_timed(nr_visits)
+
+
+def page_tables(Simulation simulation not None, uint32_t process, uint64_t vpn, uint64_t nr, bint ptes):
+    """Give a process empty page tables for `nr` pages from `vpn` on, those of PTEs if `ptes`; FperfError if it is none."""
+    check(fperf_hw_page_tables(simulation.idle(), process, vpn, nr, ptes))
 
 
 def recounts(Simulation simulation not None):
@@ -134,8 +150,12 @@ cdef class Arena:
     def __dealloc__(self):
         fperf_hw_arena_destroy(self._arena)
 
+    def evict(self):
+        """Drop the lines from all caches."""
+        fperf_hw_arena_evict(self._arena)
+
     def measure(self, uint32_t primitive, const uint32_t[::1] visit not None, uint32_t run=1):
-        """ns of one access to each line of runs of `run` lines; see ``fperf_hw_measure`` in ``csrc/hw/hw.h``.
+        """ns of runs of `run` accesses; see ``fperf_hw_measure`` in ``csrc/hw/hw.h``.
 
         Parameters
         ----------
@@ -144,12 +164,12 @@ cdef class Arena:
         visit : uint32, shape (nr_visits,)
             Number of each run, from 0; each once.
         run : int
-            Consecutive lines; 1 for what is not streaming.
+            Accesses of a run; 1 for a chase.
 
         Raises
         ------
         FperfError
-            If a run lies beyond the arena, or the primitive does not come in runs.
+            If a run lies beyond the arena, or a chase is to have runs.
         """
         cdef uint64_t ns = 0
         cdef int ret
@@ -187,6 +207,16 @@ def fork(uint64_t size_bytes, uint32_t memory):
         ret = fperf_hw_fork(size_bytes, <fperf_hw_memory>memory, &forked)
     check(ret)
     return forked
+
+
+def transfer(uint32_t cpu, uint32_t other, uint32_t rounds):
+    """ns of `rounds` times two transfers of a line that two CPUs write in turn; the thread stays on `cpu`."""
+    cdef uint64_t ns = 0
+    cdef int ret
+    with nogil:
+        ret = fperf_hw_transfer(cpu, other, rounds, &ns)
+    check(ret)
+    return ns
 
 
 def counter_open(uint32_t type, uint64_t config):

@@ -28,6 +28,7 @@ from folio_perf.cli import hw
 from folio_perf.cli import race
 from folio_perf.cli import live
 from folio_perf.cli import live_verify
+from folio_perf.cli import hw_prices
 
 # isort: on
 
@@ -41,6 +42,7 @@ __all__ = [
     "explain",
     "golden",
     "hw",
+    "hw_prices",
     "live",
     "live_verify",
     "machines",

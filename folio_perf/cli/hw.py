@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import Annotated
@@ -18,7 +18,7 @@ from folio_perf.cli.application import app, checked, inputs, print_json, progres
 from folio_perf.cli.options import Json, PageSize, folio_order
 from folio_perf.geometry import Geometry, parse_size
 from folio_perf.hw.run import DEFAULT_SCHEMES
-from folio_perf.schemes import parse_scheme_specs
+from folio_perf.schemes import parse_scheme_specs, scheme_names
 
 hw_app = typer.Typer(rich_markup_mode=None, help="Measure the designs' own code on this CPU.")
 app.add_typer(hw_app, name="hw")
@@ -26,15 +26,18 @@ app.add_typer(hw_app, name="hw")
 _NS = "ns"
 
 
-def _names(text: str) -> tuple[str, ...]:
+def name_list(text: str) -> tuple[str, ...]:
+    """Read names separated by commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def _orders(text: str) -> tuple[int, ...]:
-    return tuple(folio_order(word) for word in _names(text))
+def order_list(text: str) -> tuple[int, ...]:
+    """Read orders separated by commas."""
+    return tuple(folio_order(word) for word in name_list(text))
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
+    """Read a number that is not negative."""
     if not re.fullmatch(r"[0-9]*\.?[0-9]+", text, re.ASCII):
         raise ValueError(f"{text!r} is not a number such as 0.25")
     return float(text)
@@ -43,16 +46,21 @@ def _number(text: str) -> float:
 @hw_app.command("run")
 def hw_run(
     schemes: Annotated[
-        str, typer.Option("--schemes", help="NAME[:OPTION=VALUE,...][@KERNEL], separated by commas.", metavar="S,...")
+        str,
+        typer.Option(
+            "--schemes", help="NAME[:OPTION=VALUE,...][@KERNEL], separated by commas; or all.", metavar="S,..."
+        ),
     ] = DEFAULT_SCHEMES,
     operations: Annotated[
         str, typer.Option("--operations", help="Of 'hw operations', or all.", metavar="O,...")
     ] = "map_unmap_ptes,fork_later,total_mapcount",
-    orders: Annotated[str, typer.Option("--orders", help="Of the folios.", metavar="N,...")] = "0,4,9",
+    orders: Annotated[str, typer.Option("--orders", help="Of the folios, or all.", metavar="N,...")] = "0,4,9",
     regimes: Annotated[
         str,
         typer.Option(
-            "--regimes", help="Struct pages in l1, l2, l3, or cold: evicted before each pass.", metavar="R,..."
+            "--regimes",
+            help="Struct pages in l1, l2, l3, dram, or cold: evicted before each pass; or all.",
+            metavar="R,...",
         ),
     ] = "l2,cold",
     page_size: PageSize = "4K",
@@ -67,18 +75,18 @@ def hw_run(
     page = checked("--page-size", parse_size, page_size)
     with inputs("--page-size"):
         geometry = Geometry(page_size_bytes=page, memory_bytes=64 << 30)
-    names = tuple(measured.OPERATIONS) if operations == "all" else _names(operations)
-    specs = checked("--schemes", parse_scheme_specs, schemes)
-    found_orders = checked("--orders", _orders, orders)
+    names = tuple(measured.OPERATIONS) if operations == "all" else name_list(operations)
+    specs = checked("--schemes", parse_scheme_specs, ",".join(scheme_names()) if schemes == "all" else schemes)
+    found_orders = range(geometry.pmd_order + 1) if orders == "all" else checked("--orders", order_list, orders)
     with inputs(), progress_bar("measuring") as progress:
         rows = measured.run(
             specs,
             operations=names,
             orders=found_orders,
-            regimes=_names(regimes),
+            regimes=tuple(measured.REGIMES) if regimes == "all" else name_list(regimes),
             geometry=geometry,
-            precision=checked("--precision", _number, precision),
-            seconds=checked("--seconds", _number, seconds),
+            precision=checked("--precision", number, precision),
+            seconds=checked("--seconds", number, seconds),
             cpu=None if cpu is None else checked("--cpu", folio_order, cpu),
             progress=progress,
         )
@@ -112,7 +120,7 @@ def _time(ns: float) -> str:
 
 def _report(facts: measured.Host, rows: Sequence[measured.Measurement], compared: Sequence[measured.Ratio]) -> Text:
     parts = [report.heading("measured on this CPU: ns per folio, median and quartiles"), Text("\n")]
-    parts.append(report.facts(_host_facts(facts)))
+    parts.append(report.facts(host_facts(facts)))
     for (order, regime, operation), group in groupby(rows, lambda each: (each.order, each.regime, each.operation)):
         parts.append(Text("\n"))
         title = measured.OPERATIONS[operation].title
@@ -124,13 +132,12 @@ def _report(facts: measured.Host, rows: Sequence[measured.Measurement], compared
                 f"{_time(each.ns_low)}-{_time(each.ns_high)}",
                 f"{each.rmw:.0f}",
                 f"{each.lines_read + each.lines_written:.0f}",
-                f"{each.repeats}" + (f" ({each.outliers})" if each.outliers else ""),
+                f"{each.repeats}{'' if each.precise else '!'}" + (f" ({each.outliers})" if each.outliers else ""),
             )
             for each in group
         ]
         parts.append(report.table(("design", _NS, "spread", "RMW", "lines", "passes"), cells, right=range(1, 6)))
-    note = "RMW and lines of struct pages are modelled;\npasses in brackets lie far above the median\n"
-    parts.append(Text(f"\n{note}", style="dim"))
+    parts += [Text("\n"), *(report.paragraph(note, style="dim") for note in _notes(rows))]
     if compared:
         parts.append(Text("\n"))
         parts.append(report.heading(f"times as long as {compared[0].baseline}"))
@@ -149,11 +156,22 @@ def _report(facts: measured.Host, rows: Sequence[measured.Measurement], compared
     return Text.assemble(*parts)
 
 
-def _host_facts(facts: measured.Host) -> list[tuple[str, str]]:
-    caches: Mapping[str, int] = dict(facts.caches)
+def _notes(rows: Sequence[measured.Measurement]) -> Iterator[str]:
+    yield "RMW and lines of struct pages are modelled; passes in brackets lie far above the median, and are kept"
+    if not all(each.precise for each in rows):
+        yield "! time was up before the confidence interval was as narrow as asked for"
+    for name in measured.COUNTERS:
+        values = {each.counters[name] for each in rows}
+        missing = [value for value in values if isinstance(value, str)]
+        yield f"counter {name}: {missing[0] if missing else 'per folio in the JSON form'}"
+
+
+def host_facts(facts: measured.Host) -> list[tuple[str, str]]:
+    """Name what a host says of itself, for `folio_perf.report.facts`."""
+    caches = ", ".join(f"{cache.name} {report.size_text(cache.size_bytes)}" for cache in facts.caches)
     return [
         ("CPU", f"{facts.cpu}, {facts.nr_cpus} CPUs, SMT {facts.smt}, governor {facts.governor}"),
-        ("caches", ", ".join(f"{name} {report.size_text(size)}" for name, size in caches.items()) or "unknown"),
+        ("caches", caches or "unknown"),
         ("kernel", f"{facts.kernel}, THP {facts.thp}, virtualised {facts.virtualised}"),
         ("date", facts.date),
     ]

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 from folio_perf._native import engine, hw
 from folio_perf.profile import KernelProfile
 
-REGIMES: Final[Mapping[str, int]] = {"l1": 16 << 10, "l2": 512 << 10, "l3": 8 << 20, "cold": 1 << 20}
-"""Bytes of struct pages visited in one pass, in order of address; ``cold``: dropped from the caches before each."""
-
 _ANON = 1
 _QUESTIONS: Final = engine.names("questions")
 
@@ -80,6 +77,11 @@ class Operation:
     before: tuple[tuple[Call, ...], ...] = ()
     back: tuple[tuple[Call, ...], ...] = ()
     orders: Callable[[int, int], bool] = lambda order, pmd_order: order <= pmd_order
+
+    @property
+    def by_pmd(self) -> bool:
+        """Whether it is about a PMD entry, where then no page table hangs."""
+        return any(call.hook in (hw.MAP_PMD, hw.UNMAP_PMD) for call in self.timed)
 
     def calls(self, calls: tuple[Call, ...], nr_pages: int, kernel: KernelProfile) -> NDArray[np.void]:
         """Return calls as the membrane takes them."""

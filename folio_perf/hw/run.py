@@ -4,30 +4,28 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from folio_perf._native import engine, hw
-from folio_perf.geometry import FolioPolicy, Geometry
-from folio_perf.hw.operations import OPERATIONS, REGIMES, Operation
-from folio_perf.machine import DEFAULT_MACHINE, load_machine
-from folio_perf.profile import DEFAULT_KERNEL, load_profile
-from folio_perf.scenario import ScenarioBuilder
+from folio_perf._native import hw
+from folio_perf.geometry import Geometry
+from folio_perf.hw.bench import REGIMES, Bench, Regime, modelled_counts, repeat
+from folio_perf.hw.bench import regimes as regime_sizes
+from folio_perf.hw.counters import Counters
+from folio_perf.hw.host import host
+from folio_perf.hw.operations import OPERATIONS
+from folio_perf.machine import DEFAULT_MACHINE, Machine, load_machine
 from folio_perf.schemes import SchemeSpec, parse_scheme_specs
-from folio_perf.simulate import new_simulation
 
-__all__ = ["DEFAULT_SCHEMES", "Measurement", "Ratio", "ratios", "run"]
+__all__ = ["DEFAULT_SCHEMES", "Measurement", "Point", "Ratio", "Setting", "points", "ratios", "run"]
 
 KIND: Final = "measured"
 DEFAULT_SCHEMES: Final = "page_mapcount@6.1,zero_one_two_many,mm_owner,no_page_mapcount"
-_STRUCT_PAGE_BYTES: Final = 64
-_PROCESSES: Final = 4
-_MIN_REPEATS, _MAX_REPEATS, _BLOCK = 15, 20_000, 10
+_COUNTED_PASSES: Final = 15
 # A repeat this far above the median, in median absolute deviations, is called an outlier; it is kept all the same.
 _OUTLIER_MADS: Final = 5.0
 
@@ -43,15 +41,19 @@ class Measurement:
     regime : str
         One of `REGIMES`.
     ns : float
-        Median over repeats of the time per folio, the clock's own cost subtracted.
+        Median over repeats of the time per folio; what a pass without calls takes is subtracted.
     ns_low, ns_high : float
         First and third quartile.
     repeats, outliers : int
         Passes timed, and those far above the median; they are kept.
+    precise : bool
+        Whether the confidence interval became as narrow as it was to be, before time was up.
     folios : int
-        Folios visited in one pass.
+        Folios timed in one pass.
     rmw, lines_read, lines_written : float
         Modelled, per folio: atomics and distinct lines of struct pages.
+    counters : mapping of str to float or str
+        Hardware counters per folio, by name of `folio_perf.hw.counters.COUNTERS`; or why there is none.
     kind : str
         ``measured``: of the times.
     """
@@ -66,10 +68,12 @@ class Measurement:
     ns_high: float
     repeats: int
     outliers: int
+    precise: bool
     folios: int
     rmw: float
     lines_read: float
     lines_written: float
+    counters: Mapping[str, float | str]
     kind: str = KIND
 
 
@@ -140,6 +144,28 @@ def run(
     """
     specs = parse_scheme_specs(schemes) if isinstance(schemes, str) else tuple(schemes)
     geometry = geometry or Geometry(memory_bytes=64 << 30)
+    check_names(operations, orders, regimes, geometry)
+    if not 0 < precision < 1:
+        raise ValueError(f"precision {precision} must be between 0 and 1")
+    check_seconds(seconds)
+    setting = Setting(
+        geometry=geometry,
+        machine=load_machine(DEFAULT_MACHINE),
+        regimes=regime_sizes(host()),
+        precision=precision,
+        seconds=seconds,
+    )
+    todo = points(specs, operations, orders, regimes, setting)
+    before = os.sched_getaffinity(0)
+    hw.pin(min(before) if cpu is None else cpu)
+    try:
+        return tuple(_measured(todo, setting, progress))
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def check_names(operations: Sequence[str], orders: Sequence[int], regimes: Sequence[str], geometry: Geometry) -> None:
+    """Raise ValueError if an operation or regime is unknown, or an order is too high."""
     for what, names, known in (("operation", operations, OPERATIONS), ("regime", regimes, REGIMES)):
         for name in names:
             if name not in known:
@@ -147,159 +173,142 @@ def run(
     for order in orders:
         if not 0 <= order <= geometry.pmd_order:
             raise ValueError(f"order {order} must be from 0 to {geometry.pmd_order}, that of a PMD")
-    if not 0 < precision < 1:
-        raise ValueError(f"precision {precision} must be between 0 and 1")
+
+
+def check_seconds(seconds: float) -> None:
+    """Raise ValueError if it is no time to spend on one number."""
     if not 0 < seconds <= 600:
         raise ValueError(f"seconds {seconds} must be above 0 and at most 600")
-    points = [
-        (spec, name, order, regime)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What all points of a measurement have in common.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    machine : Machine
+        Whose caches are simulated where the model counts.
+    regimes : mapping of str to Regime
+    precision, seconds : float
+    """
+
+    geometry: Geometry
+    machine: Machine
+    regimes: Mapping[str, Regime]
+    precision: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One operation of one scheme, to be measured or modelled."""
+
+    spec: SchemeSpec
+    operation: str
+    order: int
+    regime: str
+
+    def bench(self, setting: Setting, backend: str) -> Bench:
+        """Build the folios and their passes."""
+        return Bench(
+            self.spec,
+            OPERATIONS[self.operation],
+            self.order,
+            setting.regimes[self.regime],
+            geometry=setting.geometry,
+            machine=setting.machine,
+            backend=backend,
+        )
+
+
+def points(
+    specs: Iterable[SchemeSpec],
+    operations: Sequence[str],
+    orders: Sequence[int],
+    regime_names: Sequence[str],
+    setting: Setting,
+) -> tuple[Point, ...]:
+    """List the points that can be measured.
+
+    Left out are operations that cannot be done on an order, folios whose struct pages are more than a regime holds, and
+    recounts of designs whose policy would not take the walk's result.
+    """
+    specs = tuple(specs)
+    return tuple(
+        Point(spec=spec, operation=operation, order=order, regime=regime)
         for order in orders
-        for regime in regimes
-        for name in operations
-        if OPERATIONS[name].orders(order, geometry.pmd_order)
+        for regime in regime_names
+        if setting.regimes[regime].holds(order)
+        for operation in operations
+        if OPERATIONS[operation].orders(order, setting.geometry.pmd_order)
         for spec in specs
-    ]
-    before = os.sched_getaffinity(0)
-    hw.pin(min(before) if cpu is None else cpu)
-    try:
-        return tuple(_measured(points, geometry, precision, seconds, progress))
-    finally:
-        os.sched_setaffinity(0, before)
+        if operation != "recount" or _recounts(spec, setting)
+    )
+
+
+def _recounts(spec: SchemeSpec, setting: Setting) -> bool:
+    if spec.recount != "on_reclaim":
+        return False
+    point = Point(spec=spec, operation="recount", order=0, regime="cold")
+    return hw.recounts(point.bench(setting, "count").simulation)
 
 
 def _measured(
-    points: Sequence[tuple[SchemeSpec, str, int, str]],
-    geometry: Geometry,
-    precision: float,
-    seconds: float,
-    progress: Callable[[int, int], object] | None,
+    todo: Sequence[Point], setting: Setting, progress: Callable[[int, int], object] | None
 ) -> Iterator[Measurement]:
-    clock = hw.clock_ns()
-    for done, (spec, name, order, regime) in enumerate(points):
-        if progress is not None:
-            progress(done, len(points))
-        bench = _Bench(spec, OPERATIONS[name], order, regime, geometry, "native")
-        if name == "recount" and not (hw.recounts(bench.simulation) and spec.recount == "on_reclaim"):
-            continue  # only such a policy would take the walk's result
-        times = np.array(_repeat(bench, precision, seconds), dtype=np.float64)
-        per_folio = np.maximum(times - clock, 0) / bench.nr_folios
-        median = float(np.median(per_folio))
-        spread = float(np.median(np.abs(per_folio - median)))
-        counts = _Bench(spec, OPERATIONS[name], order, regime, geometry, "cache").counts()
-        yield Measurement(
-            scheme=spec.label,
-            kernel=bench.kernel.name,
-            operation=name,
-            order=order,
-            regime=regime,
-            ns=median,
-            ns_low=float(np.percentile(per_folio, 25)),
-            ns_high=float(np.percentile(per_folio, 75)),
-            repeats=times.size,
-            outliers=int((per_folio > median + _OUTLIER_MADS * spread).sum()) if spread else 0,
-            folios=bench.nr_folios,
-            rmw=counts[0],
-            lines_read=counts[1],
-            lines_written=counts[2],
-        )
+    counters = Counters()
+    try:
+        for done, point in enumerate(todo):
+            if progress is not None:
+                progress(done, len(todo))
+            bench = point.bench(setting, "native")
+            found = repeat(bench, setting.precision, setting.seconds)
+            per_folio, middle = found.per_folio, float(np.median(found.per_folio))
+            spread = float(np.median(np.abs(per_folio - middle)))
+            counts = modelled_counts(point.bench(setting, "cache"))
+            yield Measurement(
+                scheme=point.spec.label,
+                kernel=bench.kernel.name,
+                operation=point.operation,
+                order=point.order,
+                regime=point.regime,
+                ns=middle,
+                ns_low=float(np.percentile(per_folio, 25)),
+                ns_high=float(np.percentile(per_folio, 75)),
+                repeats=per_folio.size,
+                outliers=int((per_folio > middle + _OUTLIER_MADS * spread).sum()) if spread else 0,
+                precise=found.precise,
+                folios=bench.nr_timed,
+                rmw=counts.rmw,
+                lines_read=counts.lines_read,
+                lines_written=counts.lines_written,
+                counters=_counted(bench, counters),
+            )
+    finally:
+        counters.close()
     if progress is not None:
-        progress(len(points), len(points))
+        progress(len(todo), len(todo))
 
 
-def _repeat(bench: _Bench, precision: float, seconds: float) -> list[int]:
-    """Repeat until the median is known well enough, or time is up."""
-    bench.prepare()
-    for _ in range(3):  # warm up: page faults, branch predictors
-        bench.once()
-    times: list[int] = []
-    stop = time.monotonic() + seconds
-    while len(times) < _MAX_REPEATS:
-        times += [bench.once() for _ in range(_BLOCK)]
-        if len(times) >= _MIN_REPEATS and (time.monotonic() > stop or _width(times) <= precision):
-            break
-    return times
+def _mark(marks: list[Mapping[str, int]], counters: Counters) -> None:
+    marks.append(counters.read())
 
 
-def _width(times: Sequence[int]) -> float:
-    """Half the 95 % confidence interval of the median, by order statistics, as a share of it."""
-    ordered = np.sort(np.array(times, dtype=np.float64))
-    half = 0.98 * np.sqrt(ordered.size)
-    low = ordered[max(int(ordered.size / 2 - half), 0)]
-    high = ordered[min(int(ordered.size / 2 + half), ordered.size - 1)]
-    median = float(np.median(ordered))
-    return float(high - low) / 2 / median if median else 0.0
-
-
-class _Bench:
-    """Folios of one order side by side, and the passes over them."""
-
-    def __init__(
-        self, spec: SchemeSpec, operation: Operation, order: int, regime: str, geometry: Geometry, backend: str
-    ) -> None:
-        self.kernel = load_profile(spec.kernel or DEFAULT_KERNEL)
-        nr_pages = 1 << order
-        self.nr_folios = max(REGIMES[regime] // (nr_pages * _STRUCT_PAGE_BYTES), 1)
-        self._cold = regime == "cold"
-        nr = self.nr_folios * nr_pages
-        builder = ScenarioBuilder("hw", geometry).obj("F", "file", nr, order=order).region("A", nr)
-        builder.map("P0", "A", "F", 0, 0, nr, "shared")
-        for process in range(1, _PROCESSES):
-            builder.fork("P0", f"P{process}")
-        scenario = builder.readobj("F").build()
-        machine = load_machine(DEFAULT_MACHINE)
-        self.simulation = new_simulation(
-            scenario,
-            scheme=spec,
-            kernel=self.kernel,
-            backend=backend,
-            geometry=replace(geometry, line_bytes=machine.line_bytes),
-            machine=machine,
-            folio=FolioPolicy.parse("order0"),
-            truth=False,
-        )
-        hw.huge_pages(self.simulation, nr + nr_pages)
-        self.simulation.run(scenario.events)
-        self._visit = np.arange(self.nr_folios, dtype=np.uint32)
-        self._order, self._vpn = order, scenario.regions["A"].vpn
-        self._folio = int(self.simulation.resident(0, 1)[0])
-        calls = [operation.calls(each, nr_pages, self.kernel) for each in (*operation.before, *operation.back)]
-        self._before, self._back = calls[: len(operation.before)], calls[len(operation.before) :]
-        self._timed = operation.calls(operation.timed, nr_pages, self.kernel)
-
-    def _pass(self, calls: NDArray[np.void]) -> int:
-        place = {"order": self._order, "folio": self._folio, "vpn": self._vpn}
-        return hw.one_pass(self.simulation, calls, self._visit, **place)
-
-    def prepare(self) -> None:
-        """Make the state in which the operation starts."""
-        for calls in self._before:
-            self._pass(calls)
-
-    def once(self) -> int:
-        """Time one pass, in ns, and undo it."""
-        if self._cold:
-            hw.evict(self.simulation)
-        ns = self._pass(self._timed)
-        for calls in self._back:
-            self._pass(calls)
-        return ns
-
-    def counts(self) -> tuple[float, float, float]:
-        """Atomics, lines read and lines written of struct pages, per folio, as the model counts them."""
-        self.prepare()
-        counters = self.simulation.counters().astype(np.int64)
-        stats = self.simulation.event_stats()
-        self._pass(self._timed)
-        counters = self.simulation.counters().astype(np.int64) - counters
-        after = self.simulation.event_stats()
-        classes = engine.names("field_classes")
-        pages = [
-            name == "PAGE" or field == "split_queue_lock"
-            for field, name in zip(engine.names("fields"), classes, strict=True)
-        ]
-        rmw = counters.sum(axis=(0, 1, 4, 5))[pages, 2].sum()
-        lines = [(after[name][:, 0] - stats[name][:, 0]).sum() for name in ("lines_read", "lines_written")]
-        return tuple(float(each) / self.nr_folios for each in (rmw, *lines))  # type: ignore[return-value]
+def _counted(bench: Bench, counters: Counters) -> Mapping[str, float | str]:
+    """Hardware counters of one operation, those of a pass without calls subtracted, or why there are none."""
+    missing = dict(counters.missing)
+    totals: dict[str, list[float]] = {name: [] for name in counters.read()}
+    for _ in range(_COUNTED_PASSES if totals else 0):
+        marks: list[Mapping[str, int]] = []
+        bench.once(around=partial(_mark, marks, counters))
+        _mark(marks, counters)
+        bench.nothing()
+        _mark(marks, counters)
+        for name, values in totals.items():
+            values.append(marks[1][name] - marks[0][name] - (marks[3][name] - marks[2][name]))
+    return missing | {name: float(np.median(values)) / bench.nr_visits for name, values in totals.items()}
 
 
 def ratios(measurements: Sequence[Measurement], baseline: str = "zero_one_two_many") -> tuple[Ratio, ...]:
