@@ -28,6 +28,7 @@ from folio_perf.cli import hw
 from folio_perf.cli import race
 from folio_perf.cli import live
 from folio_perf.cli import live_verify
+from folio_perf.cli import live_btf
 from folio_perf.cli import hw_prices
 
 # isort: on
@@ -44,6 +45,7 @@ __all__ = [
     "hw",
     "hw_prices",
     "live",
+    "live_btf",
     "live_verify",
     "machines",
     "main",

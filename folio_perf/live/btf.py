@@ -106,7 +106,7 @@ class Btf:
     """
 
     def __init__(self, data: bytes, source: str = "BTF") -> None:
-        self._data, self._source = data, source
+        self._data, self.source = data, source
         if len(data) < 24:
             self._fail(f"{len(data)} bytes are no BTF, whose header has 24")
         little = int.from_bytes(data[:2], "little") == _MAGIC
@@ -125,7 +125,7 @@ class Btf:
         self._types = list(self._read_types())
 
     def _fail(self, rule: str) -> NoReturn:
-        raise BtfError(f"{self._source}: {rule}")
+        raise BtfError(f"{self.source}: {rule}")
 
     def _read_types(self) -> Iterator[_Type]:
         """Read the list of types; the first has number 1."""
