@@ -195,6 +195,9 @@ class PerfScriptReader:
             self.builder.dropped["kernel_mapping"] += 1
             return
         pid, tid = _task_id(match.group(1)), _task_id(match.group(2))
+        if self.builder.is_awaited(pid):
+            self.builder.dropped["before_exec"] += 1
+            return
         major, minor, inode, generation, build_id = match.group(7, 8, 9, 10, 11)
         read, write, execute, sharing, name = match.group(12, 13, 14, 15, 16)
         name = name.strip()

@@ -199,6 +199,8 @@ class ObjectSpec:
         ``file`` only: folio order its page cache uses, clipped at the ends of the file.
     warm : bool
         ``file`` only: it is in the page cache before the scenario starts.
+    absent : tuple of (int, int)
+        Of a warm file, the ranges (first page, number of pages) that are not; ascending.
     """
 
     name: str
@@ -206,6 +208,7 @@ class ObjectSpec:
     nr_pages: int
     order: int = 0
     warm: bool = False
+    absent: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in OBJECT_KINDS:
@@ -214,6 +217,15 @@ class ObjectSpec:
             raise ValueError(f"object {self.name}: {self.nr_pages} pages; there must be 1 to 2^52")
         if self.kind != "file" and (self.order or self.warm):
             raise ValueError(f"object {self.name}: only a file has an order or is warm, not {self.kind}")
+        if self.absent and not self.warm:
+            raise ValueError(f"object {self.name}: pages are absent from a warm file only")
+        end = 0
+        for first, nr in self.absent:
+            if not (end <= first and 0 < nr <= self.nr_pages - first):
+                raise ValueError(
+                    f"object {self.name}: absent range {first}, {nr} is not one of its {self.nr_pages} pages"
+                )
+            end = first + nr
         if not 0 <= self.order <= MAX_OBJECT_ORDER:
             raise ValueError(f"object {self.name}: folio order {self.order} must be from 0 to {MAX_OBJECT_ORDER}")
 
@@ -231,7 +243,10 @@ class ScenarioDigest:
     ) -> None:
         policy = folio_policy
         rest = {
-            "objects": [[spec.kind, spec.nr_pages, spec.order, spec.warm] for spec in objects],
+            "objects": [
+                [spec.kind, spec.nr_pages, spec.order, spec.warm, *([spec.absent] if spec.absent else ())]
+                for spec in objects
+            ],
             "folio_policy": policy and [policy.always_bytes, policy.madvise_bytes, policy.shmem_bytes],
             "strict": strict,
             "unsupported": [[entry.step, entry.text] for entry in unsupported],

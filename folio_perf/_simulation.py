@@ -11,7 +11,7 @@ from folio_perf._native import engine
 from folio_perf.geometry import FolioPolicy, Geometry
 from folio_perf.machine import Machine
 from folio_perf.profile import KernelProfile
-from folio_perf.scenario import ADVICES, OBJECT_KINDS, Op, Scenario
+from folio_perf.scenario import ADVICES, OBJECT_KINDS, ObjectSpec, Op, Scenario
 from folio_perf.schemes import SchemeSpec
 
 __all__ = ["new_simulation"]
@@ -99,8 +99,22 @@ def new_simulation(
     }
     simulation = engine.Simulation(config)
     for each in scenario.objects:
-        simulation.add_object(OBJECT_KINDS.index(each.kind), each.nr_pages, order=each.order, warm=each.warm)
+        warm = each.warm and not each.absent
+        number = simulation.add_object(OBJECT_KINDS.index(each.kind), each.nr_pages, order=each.order, warm=warm)
+        if each.absent:
+            _populate(simulation, number, each)
     return simulation
+
+
+def _populate(simulation: engine.Simulation, number: int, spec: ObjectSpec) -> None:
+    """Bring in what is not absent, in folios of the file's order where they fit, else in small ones."""
+    present = 0
+    for first, nr in (*spec.absent, (spec.nr_pages, 0)):
+        while present < first:
+            order = spec.order if present % (1 << spec.order) == 0 and present + (1 << spec.order) <= first else 0
+            simulation.populate(number, present, order)
+            present += 1 << order
+        present = first + nr
 
 
 def _looks_at_contents(scenario: Scenario) -> bool:

@@ -179,6 +179,10 @@ class RowBuilder(RowStore):
         """Whether one of the processes that the recording began with has not exited."""
         return any(pid in self._processes for pid in self._roots)
 
+    def is_awaited(self, pid: int) -> bool:
+        """Whether what a process does is left out, since the recording begins with its exec."""
+        return pid == self._awaited
+
     def is_alive(self, pid: int) -> bool:
         """Whether a process is known and has not exited."""
         return pid in self._processes
@@ -511,7 +515,7 @@ class RowBuilder(RowStore):
         elif new < start:
             process.heap[:] = [new, new]
             self.assumed["heap_moved"] += 1  # prctl(PR_SET_MM_START_BRK), or a heap from before the trace
-        elif self._in_user_space((min(old, new), abs(new - old))):
+        elif self._in_user_space((min(old, new), abs(new - old)), (new, max(old - start, 1))):
             process.heap[:] = [new, start]
             if new < old and call.row and call.arguments[0] == new:
                 self._put(call)

@@ -198,10 +198,21 @@ class Converter:
                 nr_pages=max(1, self._up(obj.size_bytes)) + slack,
                 order=file_order if obj.kind == "file" else 0,
                 warm=obj.kind == "file",
+                absent=self._absent(index, max(1, self._up(obj.size_bytes)) + slack),
             )
             for index, obj in enumerate(self._header.objects)
             if obj.kind in _COUNTED_KINDS
         )
+
+    def _absent(self, index: int, nr_pages: int) -> tuple[tuple[int, int], ...]:
+        """Return the pages of an object that were not in the page cache: those no byte of which was."""
+        found = []
+        for first, length in self._header.absent.get(index, ()):
+            page, nr = self._inner(first, length)
+            nr = min(nr, nr_pages - page)
+            if nr > 0:
+                found.append((page, nr))
+        return tuple(found)
 
     def feed(self, rows: NDArray[np.void]) -> tuple[NDArray[np.void], NDArray[np.int64]]:
         """Convert the next rows.

@@ -178,6 +178,9 @@ class TraceHeader:
         Records understood and left out, by reason.
     assumed : Mapping[str, int]
         Records kept although something about them had to be assumed, by reason.
+    absent : Mapping[int, tuple of (int, int)]
+        Ranges (first byte, length) of objects of kind file that were not in the page cache when the recording ended,
+        ascending, by index of the object.
     """
 
     origin: str
@@ -191,6 +194,7 @@ class TraceHeader:
     lines_ignored: Mapping[str, int] = field(default_factory=_no_counts)
     dropped: Mapping[str, int] = field(default_factory=_no_counts)
     assumed: Mapping[str, int] = field(default_factory=_no_counts)
+    absent: Mapping[int, tuple[tuple[int, int], ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         for key in ("origin", "kernel", "command"):
@@ -211,6 +215,15 @@ class TraceHeader:
                 if not isinstance(reason, str) or type(count) is not int or count < 0:
                     raise ValueError(f"{key} {reason!r}: {count!r} is not a count")
             object.__setattr__(self, key, _frozen(counts))
+        for index, ranges in self.absent.items():
+            if not 0 <= index < len(self.objects) or self.objects[index].kind != "file":
+                raise ValueError(f"absent: object {index} is no file")
+            end = 0
+            for first, length in ranges:
+                if type(first) is not int or type(length) is not int or not end <= first < first + length < 1 << 63:
+                    raise ValueError(f"absent: {first!r}, {length!r} of object {index} is no range behind {end}")
+                end = first + length
+        object.__setattr__(self, "absent", MappingProxyType(dict(self.absent)))
 
     @property
     def lines_read(self) -> int:
@@ -220,7 +233,7 @@ class TraceHeader:
     def to_json(self) -> str:
         """Return the header as the JSON text the Parquet file carries."""
         columns = ("name", "device", "inode", "generation", "size_bytes", "kind")
-        value = {
+        value: dict[str, Any] = {
             "version": FORMAT_VERSION,
             "origin": self.origin,
             "kernel": self.kernel,
@@ -235,6 +248,8 @@ class TraceHeader:
             "dropped": dict(self.dropped),
             "assumed": dict(self.assumed),
         }
+        if self.absent:
+            value["absent"] = {str(index): ranges for index, ranges in self.absent.items()}
         return json.dumps(value, separators=(",", ":"), sort_keys=True)
 
     @classmethod
@@ -270,6 +285,10 @@ class TraceHeader:
                 lines_ignored=value["lines_ignored"],
                 dropped=value["dropped"],
                 assumed=value["assumed"],
+                absent={
+                    int(index): tuple((first, length) for first, length in ranges)
+                    for index, ranges in value.get("absent", {}).items()
+                },
             )
         except TraceError:
             raise

@@ -6,7 +6,8 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from folio_perf._perf_script import PerfScriptReader
 from folio_perf._strace_log import StraceReader, looks_like_strace
 from folio_perf._trace_builder import LineReader, RowBuilder, rows_of_lines
 from folio_perf._trace_data import Trace
-from folio_perf._trace_format import TRACE_DTYPE, USER_END, TraceError, TraceHeader
+from folio_perf._trace_format import TRACE_DTYPE, USER_END, TraceError, TraceHeader, TraceObject
 from folio_perf._trace_parquet import COMPRESSION_LEVEL, TraceWriter
 from folio_perf._trace_snapshot import PageEntries, SnapshotReader, parse_vma
 
@@ -38,14 +39,26 @@ class RowSource:
         File name, or what the lines came from; named in errors.
     origin : str
         See `TraceHeader`.
+    absent : callable, optional
+        Gives `TraceHeader.absent` of the objects, once all lines have been read.
     """
 
-    def __init__(self, reader: LineReader, lines: Iterable[str], *, name: str, source: str, origin: str) -> None:
+    def __init__(
+        self,
+        reader: LineReader,
+        lines: Iterable[str],
+        *,
+        name: str,
+        source: str,
+        origin: str,
+        absent: Callable[[Sequence[TraceObject]], dict[int, tuple[tuple[int, int], ...]]] | None = None,
+    ) -> None:
         self.name = name
         self.source = source
         self._reader = reader
         self._lines = lines
         self._origin = origin
+        self._absent = absent
 
     @classmethod
     def of_text(cls, reader: LineReader, lines: str | Path | Iterable[str], *, what: str, name: str) -> RowSource:
@@ -66,7 +79,8 @@ class RowSource:
     @property
     def header(self) -> TraceHeader:
         """What has been read so far; complete once all rows have been yielded."""
-        return self._reader.header(origin=self._origin)
+        header = self._reader.header(origin=self._origin)
+        return replace(header, absent=self._absent(header.objects)) if self._absent else header
 
     def to_trace(self) -> Trace:
         """Read all of it."""

@@ -34,6 +34,7 @@ from folio_perf._record_perf import (
     perf_data_source,
 )
 from folio_perf._record_program import ENDING, Program
+from folio_perf._record_residency import absent_ranges
 from folio_perf._record_strace import Strace, find_strace
 from folio_perf.traces import (
     PerfScriptReader,
@@ -200,7 +201,14 @@ def _convert(program: Program, recorder: Perf, target: Path, command: str) -> Tr
         if not program.has_ended and not program.ended_by:
             builder.assumed["recording_cut_short"] = 1
 
-    source = RowSource(reader, lines(), name=target.name, source=recorder.data.name, origin="folio-perf record, perf")
+    source = RowSource(
+        reader,
+        lines(),
+        name=target.name,
+        source=recorder.data.name,
+        origin="folio-perf record, perf",
+        absent=absent_ranges,
+    )
     return _write(source, target, recorder.data)
 
 
@@ -227,7 +235,14 @@ def _record_by_strace(command: Sequence[str], target: Path, no_perf: str) -> Rec
         if strace.status is None:
             builder.assumed["recording_cut_short"] = 1
 
-    source = RowSource(reader, lines(), name=target.name, source=log.name, origin="folio-perf record, strace")
+    source = RowSource(
+        reader,
+        lines(),
+        name=target.name,
+        source=log.name,
+        origin="folio-perf record, strace",
+        absent=absent_ranges,
+    )
     before = {number: signal.signal(number, end) for number in ENDING}
     try:
         header = _write(source, target, log)

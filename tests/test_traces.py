@@ -26,8 +26,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from folio_perf._simulation import new_simulation
 from folio_perf.geometry import Geometry
+from folio_perf.profile import load_profile
 from folio_perf.scenario import ADVICES, EVENT_DTYPE, EventFlag, Op
+from folio_perf.schemes import parse_scheme_spec
 from folio_perf.traces import (
     OPS,
     TRACE_DTYPE,
@@ -1182,6 +1185,38 @@ def test_arguments() -> None:
         TraceObject(name="x", device="0:0", inode=-1, generation=0, size_bytes=0, kind="file")
     with pytest.raises(ValueError, match="dropped 'x': -1 is not a count"):
         TraceHeader(origin="", kernel="", command="", page_size_bytes=4096, dropped={"x": -1})
+
+
+def test_pages_that_were_not_in_the_page_cache_stay_out_of_it(tmp_path: Path) -> None:
+    """A file of 16 pages, 5 to 7 absent: fault-around maps 13 of them, all 16 without the holes."""
+    recording = Recording()
+    record = mmap2(0x7F0000000000, 0x10000, "/lib/x", prot="r--p", ids="fe:00 77 5")
+    recording.mmap(0x7F0000000000, 0x10000, prot=1, flags=2, record=record)
+    recording.fault(0x7F0000000000, 4)
+    whole = recording.read()
+    holes = replace(whole, header=replace(whole.header, absent={0: ((0x5000, 0x3000),)}))
+    write_trace(holes, tmp_path / "holes.parquet")
+    assert read_header(tmp_path / "holes.parquet") == holes.header
+    assert holes.to_scenario(GEOMETRY).hash != whole.to_scenario(GEOMETRY).hash
+
+    def mapped(trace: Trace, geometry: Geometry = GEOMETRY) -> int:
+        scenario = trace.to_scenario(geometry)
+        spec = parse_scheme_spec("page_mapcount")
+        kernel = load_profile("7.0")
+        simulation = new_simulation(scenario, scheme=spec, kernel=kernel, backend="count", geometry=geometry)
+        simulation.run(scenario.events)
+        return int(simulation.smaps(0)["rss_pages"].sum())
+
+    assert (mapped(whole), mapped(holes)) == (16, 13)
+    # A larger page is absent if all of it is: here none of the four.
+    assert mapped(holes, Geometry(page_size_bytes=16 << 10)) == mapped(whole, Geometry(page_size_bytes=16 << 10))
+
+
+@pytest.mark.parametrize("absent", [{0: ((0, 0),)}, {0: ((4096, 4096), (0, 4096))}, {700: ((0, 4096),)}, {0: ((-1, 2),)}])
+def test_bad_ranges_of_absent_pages(absent: dict[int, tuple[tuple[int, int], ...]]) -> None:
+    header = trace("redis-bgsave-thp").header
+    with pytest.raises(ValueError, match="absent"):
+        replace(header, absent=absent)
 
 
 def test_conversion_is_repeatable() -> None:
