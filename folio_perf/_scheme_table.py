@@ -67,6 +67,9 @@ def _version(kernel: str) -> tuple[int, int]:
 
 
 _NO_OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+_PRESENCE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"presence": ("scan", "oracle", "neighbours", "pmd_special", "batch")}
+)
 
 SCHEMES = (
     SchemeInfo(
@@ -124,7 +127,7 @@ SCHEMES = (
         ),
         options=MappingProxyType(
             {
-                "presence": ("scan", "oracle", "neighbours", "pmd_special", "batch"),
+                **_PRESENCE,
                 "recount": (
                     "lazy",
                     "on_reclaim",
@@ -139,6 +142,58 @@ SCHEMES = (
                 "pins": ("bias", "exact"),
             }
         ),
+        reconstructed=True,
+    ),
+    SchemeInfo(
+        name="vma_pt_tuples",
+        title="pairs of a VMA and a page table that map any page of the folio",
+        shipped=None,
+        status="proposal",
+        source="M. Wilcox, linux-mm, 24 January 2023 (spinics linux-mm/msg325665); never coded",
+        date="2023-01",
+        state=(
+            "count in the head's _mapcount word +48, s32 from 0",
+            "_refcount of the head: one reference per pair",
+        ),
+        costs=(
+            "map or unmap in a VMA and page table: 2, and a presence test in that table",
+            "the same pair again, or some of it left: 0",
+            "fork: 2 per pair",
+            "split a PMD: 0",
+            "PageAnonExclusive (v5.19) adds n to the first fork of n anonymous PTEs and to an exclusive PMD split",
+        ),
+        cannot_answer=(
+            "mapped by more than one mm at two: one VMA that crosses a table's border makes two pairs, too",
+            "number of PTE mappings, mappings of one page, partially mapped",
+            "when to stop an rmap walk: pairs are no number of entries",
+        ),
+        options=_PRESENCE,
+        reconstructed=True,
+    ),
+    SchemeInfo(
+        name="vma_count",
+        title="the exact number of VMAs that map any page of the folio",
+        shipped=None,
+        status="proposal",
+        source="M. Wilcox, linux-mm, February 2023 (spinics linux-mm/msg327447); never coded",
+        date="2023-02",
+        state=(
+            "count in the head's _mapcount word +48, s32 from 0",
+            "_refcount of the head: one reference per VMA",
+        ),
+        costs=(
+            "map or unmap in a VMA: 2, and a presence test of up to n PTE reads",
+            "the same VMA again, or some of it left: 0, and the presence test",
+            "fork: 2 per VMA",
+            "split a PMD: 0",
+            "PageAnonExclusive (v5.19) adds n to the first fork of n anonymous PTEs and to an exclusive PMD split",
+        ),
+        cannot_answer=(
+            "mapped by more than one mm: two VMAs of one mm count as two",
+            "number of PTE mappings, mappings of one page, partially mapped",
+            "when to stop an rmap walk: VMAs are no number of entries",
+        ),
+        options=_PRESENCE,
         reconstructed=True,
     ),
     SchemeInfo(

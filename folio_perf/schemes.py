@@ -37,7 +37,7 @@ class SchemeSpec:
     name : str
         One of `scheme_names`.
     presence : {"scan", "oracle", "neighbours", "pmd_special", "batch"}
-        zero_one_two_many: how "does this VMA map the folio already?" is answered. ``scan`` reads PTEs in ascending
+        Designs that count VMAs: how "does this VMA map the folio already?" is answered. ``scan`` reads PTEs in ascending
         order until one hits; ``oracle`` costs nothing, a lower bound; ``neighbours`` reads the entries beside the run
         first; ``pmd_special`` keeps a bit in the PMD entry, for folios that fill it; ``batch`` knows where the run is
         all that the VMA can map of the folio, and scans elsewhere.

@@ -23,7 +23,7 @@ from folio_perf.geometry import Geometry
 from folio_perf.machine import load_machine
 from folio_perf.profile import KernelProfile, load_profile, profile_names
 from folio_perf.scenario import Scenario, parse_scenarios
-from folio_perf.schemes import SchemeSpec, parse_scheme_spec
+from folio_perf.schemes import SchemeSpec, parse_scheme_spec, scheme_info
 
 NR_SCENARIOS = int(os.environ.get("FOLIO_PERF_SCENARIOS", "0"))
 POLICIES = [
@@ -37,8 +37,17 @@ ANSWERS = [
     for scheme in ("zero_one_two_many:", "zero_one_two_many:recount=threshold,", "no_page_mapcount:")
     for unknown in ("walk", "repair")
 ]
-SPECS = [*(name for name in engine.names("schemes") if name != "zero_one_two_many"), *POLICIES, *PINS, *ANSWERS]
-OWNERS = ("mm_owner", "no_page_mapcount", "total_mapped_pages")
+PLACES = [
+    f"{name}:presence={presence}" for name in ("vma_pt_tuples", "vma_count") for presence in engine.names("presences")
+]
+SPECS = [
+    *(name for name in engine.names("schemes") if "presence" not in scheme_info(name).options),
+    *PLACES,
+    *POLICIES,
+    *PINS,
+    *ANSWERS,
+]
+OWNERS = ("vma_pt_tuples", "vma_count", "mm_owner", "no_page_mapcount", "total_mapped_pages")
 FIELDS, CAUSES = engine.names("fields"), engine.names("causes")
 RMW = 2
 

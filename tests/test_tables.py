@@ -163,6 +163,9 @@ RMW_TABLE: dict[str, Callable[[int], tuple[int, ...]]] = {
     # Below Many: one state step and one reference per VMA; PageAnonExclusive is cleared at the first fork since v5.19.
     "zero_one_two_many@5.17": lambda n: (2, 2, 2, 2, 2, 2, 2, 2, 0),
     "zero_one_two_many@6.12": lambda n: (2, 2, 2, 2, 2, 2, n + 2, 2, 0),
+    # The same without a Many; one VMA maps the folio through one table here.
+    "vma_pt_tuples@6.1": lambda n: (2, 2, 2, 2, 2, 2, n + 2, 2, 0),
+    "vma_count@6.2": lambda n: (2, 2, 2, 2, 2, 2, n + 2, 2, 0),
 }
 CELLS = [
     (scheme, n, column)
@@ -174,7 +177,7 @@ CELLS = [
 
 
 def column_of(scheme: str, column: str) -> Callable[[int, Geometry], ScenarioBuilder]:
-    counts_vmas = scheme.startswith("zero_one_two_many")
+    counts_vmas = "presence" in parse_scheme_spec(scheme).info.options
     return split_by_dontneed if counts_vmas and column == "split" else COLUMNS[column]
 
 
@@ -303,6 +306,24 @@ LINES: dict[str, dict[str, Callable[[int], tuple[int, int]]]] = {
     },
     # With PageAnonExclusive every page's line is written by the first fork, and read by later ones.
     "zero_one_two_many@6.12": {"forka": lambda n: (0, n), "forkb": lambda n: (n - 1, 1), "split": lambda n: (0, n)},
+    "vma_pt_tuples@6.1": {
+        "fmap1": lambda n: (0, 1),
+        "funmap": lambda n: (0, 1),
+        "pmd1": lambda n: (0, 1),
+        "pmd2": lambda n: (0, 1),
+        "forka": lambda n: (0, n),
+        "forkb": lambda n: (n - 1, 1),
+        "split": lambda n: (0, n),
+    },
+    "vma_count@6.2": {
+        "fmap1": lambda n: (0, 1),
+        "funmap": lambda n: (0, 1),
+        "pmd1": lambda n: (0, 1),
+        "pmd2": lambda n: (0, 1),
+        "forka": lambda n: (0, n),
+        "forkb": lambda n: (n - 1, 1),
+        "split": lambda n: (0, n),
+    },
 }
 
 
@@ -333,14 +354,16 @@ def test_lines_of_whole_folio_events(scheme: str, column: str, n: int) -> None:
         ("no_page_mapcount@7.0", 2),
         ("total_mapped_pages@7.0", 2),
         ("zero_one_two_many@7.0", 1),
+        ("vma_pt_tuples@7.0", 1),
+        ("vma_count@7.0", 1),
     ],
 )
 def test_total_mapcount_reads_n_lines_two_lines_one_line(scheme: str, lines: int | None, n: int) -> None:
     geometry = geometry_of(n)
     builder = fmap1(n, geometry).unmap("P0", "A", 1, n - 1).total_mapcount("P0", "A", 0, 1)
     costs = Costs(builder, geometry, scheme, n, window=True)
-    if scheme.startswith("zero_one_two_many"):
-        # One VMA is known from one line; the number of entries in it has to be walked for.
+    if lines == 1:
+        # One VMA, or page table, is known from one line; the number of entries in it has to be walked for.
         assert costs.lines_read == lines
     else:
         assert costs.lines_read == (lines or n)

@@ -222,7 +222,7 @@ def scheme_section(name: str) -> str:
         f"- **Source**: {info.source}",
         f"- **Code**: {', '.join(code)}",
     ]
-    parts = [f"### {section_of(name)} `{name}`", paragraph(f"{info.title[0].upper()}{info.title[1:]}.")]
+    parts = [f"### {section_of(name)} `{name}`", paragraph(f"{_capital(info.title)}.")]
     lists = [paragraph(fact, indent="  ") for fact in facts]
     lists.append(bullets("**State**", info.state))
     lists.append(bullets("**RMW per whole-folio event**", info.costs))
@@ -236,6 +236,11 @@ def scheme_section(name: str) -> str:
         parts.append("What the tests hold it to (section 4 has the rules), by kernel:")
         parts.append(costs)
     return "\n\n".join(parts)
+
+
+def _capital(title: str) -> str:
+    """Start a title as a sentence starts, unless it starts with the name of a design."""
+    return title if title.startswith(tuple(scheme_names())) else f"{title[0].upper()}{title[1:]}"
 
 
 def _costs_of(name: str) -> str:
@@ -266,14 +271,14 @@ def policies() -> str:
         else:
             name = ""
     parts = []
-    for scheme in scheme_names():
-        for option, values in scheme_info(scheme).options.items():
-            missing = [
-                value for value in values if value.isidentifier() and f"``{value}``" not in texts.get(option, "")
-            ]
-            if option not in texts or missing:
-                raise DocsError(f"SchemeSpec does not say what {option}={'|'.join(missing or values)} does")
-            parts.append(paragraph(f"- **{option}**, {texts[option].replace('``', '`')}", indent="  "))
+    options = {option: values for scheme in scheme_names() for option, values in scheme_info(scheme).options.items()}
+    for option, values in options.items():
+        missing = [
+            value for value in values if value.isidentifier() and f"``{value}``" not in texts.get(option, "")
+        ]
+        if option not in texts or missing:
+            raise DocsError(f"SchemeSpec does not say what {option}={'|'.join(missing or values)} does")
+        parts.append(paragraph(f"- **{option}**, {texts[option].replace('``', '`')}", indent="  "))
     return "\n".join(parts)
 
 

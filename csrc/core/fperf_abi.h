@@ -48,7 +48,7 @@ struct fperf_config {
 	uint32_t line_shift;  /* 6 or 7 */
 	uint32_t backend;  /* enum fperf_backend */
 	uint32_t scheme;  /* index into fperf_scheme_name() */
-	uint32_t presence;  /* enum fperf_presence, zero_one_two_many */
+	uint32_t presence;  /* enum fperf_presence, designs that count VMAs */
 	uint32_t recount;  /* enum fperf_recount, zero_one_two_many */
 	uint32_t recount_period; /* threshold: unmaps at Many from one recount to the next */
 	uint32_t unknown; /* enum fperf_unknown_act: what consumers do with that answer */

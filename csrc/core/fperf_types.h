@@ -339,7 +339,7 @@ enum fperf_question {
 
 enum fperf_answer { FPERF_NO = 0, FPERF_YES = 1, FPERF_COUNT = 2, FPERF_UNKNOWN = 3 };
 
-/* zero_one_two_many: how "does this VMA map a page of the folio already?" is answered. schemes.md 3.2. */
+/* Designs that count VMAs: how "does this VMA map a page of the folio already?" is answered. schemes.md 3.2. */
 #define FPERF_PRESENCES(X)					\
 	X(SCAN,		scan)	/* entries in ascending order, until a hit */	\
 	X(ORACLE,	oracle)	/* free: a lower bound */			\

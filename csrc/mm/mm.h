@@ -257,6 +257,8 @@ void fperf_truth_folio(struct fperf_sim *sim, uint64_t folio, uint32_t *vmas, ui
 uint64_t fperf_truth_mappings(const struct fperf_sim *sim, uint64_t folio);
 void fperf_truth_leak(struct fperf_sim *sim, uint64_t folio);
 /* Does vma map any page of the folio, entries [skip, skip + nr_skip) aside? Reads the tables without cost. */
+bool fperf_truth_present_at(struct fperf_sim *sim, uint64_t folio, const struct fperf_mm *mm, uint64_t vpn,
+			    uint32_t first, uint32_t nr, uint32_t skip, uint32_t nr_skip);
 bool fperf_truth_present(struct fperf_sim *sim, uint64_t folio, const struct fperf_vma *vma, uint32_t skip,
 			 uint32_t nr_skip);
 void fperf_truth_destroy(struct fperf_sim *sim);

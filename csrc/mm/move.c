@@ -9,6 +9,31 @@ static uint64_t min3(uint64_t a, uint64_t b, uint64_t c)
 	return ab < c ? ab : c;
 }
 
+/* Entries at [vpn, vpn + nr) of one table came from one table: tell of each large folio among them. */
+static void note_moved_table(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_vma *dst, const uint64_t *pte,
+			     uint64_t vpn, uint64_t nr)
+{
+	for (uint64_t i = 0, past; i < nr; i = past) {
+		const uint64_t entry = pte[i];
+		uint64_t pfn, folio;
+		struct fperf_run run;
+
+		past = i + 1;
+		if ((entry & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) != FPERF_PTE_PRESENT)
+			continue;
+		pfn = fperf_pte_pfn(entry);
+		folio = fperf_folio_head(sim, pfn);
+		if (!fperf_folio_order(sim, folio))
+			continue;
+		past = i + (folio + (1ull << fperf_folio_order(sim, folio)) - pfn);
+		if (past > nr)
+			past = nr;
+		/* Up to the folio's end, whether or not each page of it is mapped. */
+		run = fperf_run_at(sim, dst, pfn, (uint32_t)(past - i), vpn + i, true, true);
+		fperf_rmap_table_move(sim, src, &run);
+	}
+}
+
 /* Entries change place; a folio that stays behind in part, or joins a part that is there, changes its number of VMAs. */
 static int move_entries(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_vma *dst, uint64_t from, uint64_t to,
 			uint64_t nr)
@@ -55,6 +80,8 @@ static int move_entries(struct fperf_sim *sim, struct fperf_vma *src, struct fpe
 		}
 		fperf_charge_ptes(sim, FPERF_STORE, old_pte, extent);
 		fperf_charge_ptes(sim, FPERF_STORE, new_pte, extent);
+		if (sim->scheme->counts_tables)
+			note_moved_table(sim, src, dst, new_pte, new, extent);
 	}
 	return 0;
 }

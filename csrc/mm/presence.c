@@ -120,36 +120,65 @@ static bool pmd_special(struct fperf_sim *sim, const struct place *place, bool m
 	return found;
 }
 
+/* By the configured policy; `place` has at least one entry. */
+static bool look(struct fperf_sim *sim, const struct place *place, bool mapping)
+{
+	switch ((enum fperf_presence)sim->cfg.presence) {
+	case FPERF_PRESENCE_ORACLE:
+		return fperf_truth_present_at(sim, place->folio, place->vma->mm, place->vpn, place->first, place->nr,
+					      place->skip, place->nr_skip);
+	case FPERF_PRESENCE_NEIGHBOURS:
+		return neighbours(sim, place);
+	case FPERF_PRESENCE_PMD_SPECIAL:
+		return pmd_special(sim, place, mapping);
+	case FPERF_PRESENCE_BATCH:
+		return place->nr_skip < place->nr && scan(sim, place);
+	case FPERF_PRESENCE_SCAN:
+	case FPERF_NR_PRESENCES:
+		break;
+	}
+	return scan(sim, place);
+}
+
+/* Only the entries of the table that holds page `page`. */
+static void keep_to_table(const struct fperf_sim *sim, struct place *place, uint32_t page)
+{
+	const uint64_t low = fperf_pmd_floor(sim, place->vpn + page - place->first);
+	const uint64_t from = low > place->vpn ? low : place->vpn;
+	const uint64_t end = place->vpn + place->nr;
+	const uint64_t to = low + sim->entries < end ? low + sim->entries : end;
+
+	place->first += (uint32_t)(from - place->vpn);
+	place->vpn = from;
+	place->nr = to > from ? (uint32_t)(to - from) : 0;
+}
+
+static bool present(struct fperf_sim *sim, struct place *place, bool mapping, bool one_table, uint32_t page)
+{
+	const enum fperf_cause before = fperf_because(&sim->door, FPERF_CAUSE_PRESENCE);
+	bool found;
+
+	place->nr = fperf_vma_folio_range(sim, place->vma, place->folio, &place->first, &place->vpn);
+	if (one_table)
+		keep_to_table(sim, place, page);
+	found = place->nr && look(sim, place, mapping);
+	fperf_because(&sim->door, before);
+	fperf_log_answer(sim, found);
+	return found;
+}
+
 bool fperf_present(struct fperf_sim *sim, uint64_t folio, struct fperf_vma *vma, uint32_t skip, uint32_t nr_skip,
 		   bool mapping)
 {
 	struct place place = { .vma = vma, .folio = folio, .skip = skip, .nr_skip = nr_skip };
-	enum fperf_cause before;
-	bool found = false;
 
-	if (sim->replay)
-		return *sim->replay++;
-	before = fperf_because(&sim->door, FPERF_CAUSE_PRESENCE);
-	place.nr = fperf_vma_folio_range(sim, vma, folio, &place.first, &place.vpn);
-	switch ((enum fperf_presence)sim->cfg.presence) {
-	case FPERF_PRESENCE_ORACLE:
-		found = fperf_truth_present(sim, folio, vma, skip, nr_skip);
-		break;
-	case FPERF_PRESENCE_NEIGHBOURS:
-		found = neighbours(sim, &place);
-		break;
-	case FPERF_PRESENCE_PMD_SPECIAL:
-		found = pmd_special(sim, &place, mapping);
-		break;
-	case FPERF_PRESENCE_BATCH:
-		found = nr_skip < place.nr && scan(sim, &place);
-		break;
-	case FPERF_PRESENCE_SCAN:
-	case FPERF_NR_PRESENCES:
-		found = scan(sim, &place);
-		break;
-	}
-	fperf_because(&sim->door, before);
-	fperf_log_answer(sim, found);
-	return found;
+	return sim->replay ? *sim->replay++ : present(sim, &place, mapping, false, 0);
+}
+
+bool fperf_present_in_table(struct fperf_sim *sim, uint64_t folio, struct fperf_vma *vma, uint32_t page, uint32_t skip,
+			    uint32_t nr_skip, bool mapping)
+{
+	struct place place = { .vma = vma, .folio = folio, .skip = skip, .nr_skip = nr_skip };
+
+	return sim->replay ? *sim->replay++ : present(sim, &place, mapping, true, page);
 }

@@ -69,6 +69,17 @@ static struct fperf_query query_of(const struct fperf_sim *sim, uint64_t folio, 
 	};
 }
 
+/* As above, of a folio that straddles the border where `right` starts. */
+static struct fperf_query query_at_border(const struct fperf_sim *sim, uint64_t folio, struct fperf_vma *left,
+					  const struct fperf_vma *right)
+{
+	struct fperf_query query = query_of(sim, folio, left);
+	uint64_t vpn;
+
+	fperf_vma_folio_range(sim, right, folio, &query.page, &vpn);
+	return query;
+}
+
 static void log_border(struct fperf_sim *sim, enum fperf_rmap_hook hook, uint64_t folio, const struct fperf_vma *left)
 {
 	struct fperf_rmap_op *op;
@@ -90,7 +101,7 @@ void fperf_rmap_vma_split(struct fperf_sim *sim, struct fperf_vma *left, struct 
 	const uint32_t nr = fperf_straddlers(sim, left, right, border, folios, FPERF_MAX_STRADDLERS);
 
 	for (uint32_t i = 0; i < nr; i++) {
-		const struct fperf_query query = query_of(sim, folios[i], left);
+		const struct fperf_query query = query_at_border(sim, folios[i], left, right);
 
 		if (sim->scheme->counts_vmas) {
 			log_border(sim, FPERF_HOOK_VMA_SPLIT, folios[i], left);
@@ -106,7 +117,7 @@ void fperf_rmap_vma_merge(struct fperf_sim *sim, struct fperf_vma *left, struct 
 	const uint32_t nr = fperf_straddlers(sim, left, right, border, folios, FPERF_MAX_STRADDLERS);
 
 	for (uint32_t i = 0; i < nr; i++) {
-		const struct fperf_query query = query_of(sim, folios[i], left);
+		const struct fperf_query query = query_at_border(sim, folios[i], left, right);
 
 		if (sim->scheme->counts_vmas) {
 			log_border(sim, FPERF_HOOK_VMA_MERGE, folios[i], left);
@@ -133,13 +144,22 @@ void fperf_rmap_vma_move(struct fperf_sim *sim, struct fperf_vma *from, const st
 	const bool had = fperf_truth_present(sim, moved->folio, moved->vma, moved->first, moved->nr);
 	const struct fperf_query query = query_of(sim, moved->folio, from);
 
-	if (sim->scheme->counts_vmas) {
+	if (sim->scheme->counts_vmas && !sim->scheme->counts_tables) {
 		if (sim->logging)
 			fperf_log_run(sim, FPERF_HOOK_VMA_MOVE, moved);
 		sim->scheme->vma_move(sim, &query, moved);
 	}
 	/* The source no longer maps it, or still does; the target newly does, or already did. */
 	fperf_truth_vmas(sim, moved->folio, moved->mm_id, !had - !left);
+}
+
+void fperf_rmap_table_move(struct fperf_sim *sim, struct fperf_vma *from, const struct fperf_run *moved)
+{
+	const struct fperf_query query = query_of(sim, moved->folio, from);
+
+	if (sim->logging)
+		fperf_log_run(sim, FPERF_HOOK_VMA_MOVE, moved);
+	sim->scheme->vma_move(sim, &query, moved);
 }
 
 void fperf_rmap_replay(struct fperf_sim *sim, const struct fperf_rmap_op *op, const int64_t *answers)

@@ -49,6 +49,7 @@ struct fperf_scheme_ops {
 	int32_t (*pins)(struct fperf_sim *sim, uint64_t folio);
 	bool exclusive_is_certain; /* "not shared" is never wrong: a write fault may rely on it */
 	bool counts_vmas; /* VMA split, merge and move may change the count */
+	bool counts_tables; /* and so may a move to other page tables: told of each piece that stays in one table */
 	void (*folio_init)(struct fperf_sim *sim, uint64_t folio, uint32_t order);
 	void (*folio_free)(struct fperf_sim *sim, uint64_t folio, uint32_t order);
 	/* Mapping hooks return whether a donated reference was taken over. Called before the entries are written. */
@@ -66,12 +67,19 @@ struct fperf_scheme_ops {
 	 */
 	bool (*recount_begin)(struct fperf_sim *sim, const struct fperf_query *query, enum fperf_recount_site site);
 	void (*recount_end)(struct fperf_sim *sim, const struct fperf_query *query, uint32_t found);
-	/* A folio that straddles the border: after a split in two, before a merge, after part of it moved. */
+	/*
+	 * A folio that straddles the border, left->page being its first page beyond: after a split in two, before a merge.
+	 * After part of it moved.
+	 */
 	void (*vma_split)(struct fperf_sim *sim, const struct fperf_query *left, struct fperf_vma *right);
 	void (*vma_merge)(struct fperf_sim *sim, const struct fperf_query *left, struct fperf_vma *right);
 	void (*vma_move)(struct fperf_sim *sim, const struct fperf_query *from, const struct fperf_run *moved);
-	/* Does the state keep the design's own promises, given the truth? NULL if there is nothing to add. */
-	bool (*keeps_promises)(struct fperf_sim *sim, const struct fperf_query *query, uint32_t true_vmas);
+	/*
+	 * Does the state keep the design's own promises, given the truth: so many VMAs, so many pairs of VMA and page table?
+	 * NULL if there is nothing to add.
+	 */
+	bool (*keeps_promises)(struct fperf_sim *sim, const struct fperf_query *query, uint32_t true_vmas,
+			       uint32_t true_tables);
 	/* Answer a question: one of enum fperf_answer; *value is the count, or the best guess where unknown. */
 	enum fperf_answer (*answer)(struct fperf_sim *sim, enum fperf_question question,
 				    const struct fperf_query *query, int64_t *value);
@@ -85,6 +93,10 @@ struct fperf_scheme_ops {
  */
 bool fperf_present(struct fperf_sim *sim, uint64_t folio, struct fperf_vma *vma, uint32_t skip, uint32_t nr_skip,
 		   bool mapping);
+
+/* The same among the entries of one page table alone: that in which `vma` has, or would have, page `page` of the folio. */
+bool fperf_present_in_table(struct fperf_sim *sim, uint64_t folio, struct fperf_vma *vma, uint32_t page, uint32_t skip,
+			    uint32_t nr_skip, bool mapping);
 
 /* VMAs that map the folio now, by an rmap walk that stops at `limit`. */
 uint32_t fperf_count_vmas(struct fperf_sim *sim, uint64_t folio, uint32_t limit);
@@ -125,6 +137,8 @@ int32_t fperf_rmap_pins(struct fperf_sim *sim, uint64_t folio);
 
 /* Part of a folio moved from one VMA of an mm to another (moved->vma). */
 void fperf_rmap_vma_move(struct fperf_sim *sim, struct fperf_vma *from, const struct fperf_run *moved);
+/* Designs that count page tables: entries of a large folio moved from one table to another. */
+void fperf_rmap_table_move(struct fperf_sim *sim, struct fperf_vma *from, const struct fperf_run *moved);
 
 /* A consumer offers a recount, and tells what it found; see recount_begin above. */
 bool fperf_rmap_recount_begin(struct fperf_sim *sim, const struct fperf_query *query, enum fperf_recount_site site);

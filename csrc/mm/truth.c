@@ -83,15 +83,11 @@ static void share_remove(struct fperf_sim *sim, struct fperf_share *share)
 	sim->nr_shares--;
 }
 
-bool fperf_truth_present(struct fperf_sim *sim, uint64_t folio, const struct fperf_vma *vma, uint32_t skip,
-			 uint32_t nr_skip)
+bool fperf_truth_present_at(struct fperf_sim *sim, uint64_t folio, const struct fperf_mm *mm, uint64_t vpn,
+			    uint32_t first, uint32_t nr, uint32_t skip, uint32_t nr_skip)
 {
-	uint32_t first;
-	uint64_t vpn;
-	const uint32_t nr = fperf_vma_folio_range(sim, vma, folio, &first, &vpn);
-
 	for (uint32_t i = 0; i < nr;) {
-		const uint64_t *const pmd = fperf_pmd_peek(sim, vma->mm, vpn + i);
+		const uint64_t *const pmd = fperf_pmd_peek(sim, mm, vpn + i);
 		const uint32_t in_table = sim->entries - fperf_pte_index(sim, vpn + i);
 		const uint32_t stop = i + (in_table < nr - i ? in_table : nr - i);
 		const uint64_t *ptes;
@@ -118,6 +114,16 @@ bool fperf_truth_present(struct fperf_sim *sim, uint64_t folio, const struct fpe
 		}
 	}
 	return false;
+}
+
+bool fperf_truth_present(struct fperf_sim *sim, uint64_t folio, const struct fperf_vma *vma, uint32_t skip,
+			 uint32_t nr_skip)
+{
+	uint32_t first;
+	uint64_t vpn;
+	const uint32_t nr = fperf_vma_folio_range(sim, vma, folio, &first, &vpn);
+
+	return fperf_truth_present_at(sim, folio, vma->mm, vpn, first, nr, skip, nr_skip);
 }
 
 uint64_t fperf_truth_mappings(const struct fperf_sim *sim, uint64_t folio)

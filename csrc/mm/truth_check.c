@@ -11,8 +11,8 @@
 struct recount {
 	uint32_t *page;	 /* mappings of each page, by PTE or under a PMD */
 	uint32_t *pte, *pmd; /* per head */
-	uint32_t *vmas, *mms; /* per head */
-	uint32_t *last_vma, *last_mm;
+	uint32_t *vmas, *tables, *mms; /* per head; tables: pairs of VMA and page table */
+	uint32_t *last_vma, *last_table, *last_mm;
 	char *message;
 	size_t size;
 	bool failed;
@@ -64,6 +64,7 @@ static void count_entry(struct fperf_sim *sim, struct recount *r, const struct f
 {
 	const uint64_t pfn = fperf_pte_pfn(entry);
 	const uint64_t folio = fperf_folio_head(sim, pfn);
+	const uint32_t table = (uint32_t)(vpn >> sim->table_bits);
 
 	if ((entry & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) != FPERF_PTE_PRESENT)
 		return;
@@ -78,10 +79,13 @@ static void count_entry(struct fperf_sim *sim, struct recount *r, const struct f
 		r->pmd[folio]++;
 	else
 		r->pte[folio]++;
-	if (r->last_vma[folio] != vma->id) {
-		r->last_vma[folio] = vma->id;
+	/* VMA by VMA, each in the order of addresses. */
+	if (r->last_vma[folio] != vma->id || r->last_table[folio] != table)
+		r->tables[folio]++;
+	if (r->last_vma[folio] != vma->id)
 		r->vmas[folio]++;
-	}
+	r->last_vma[folio] = vma->id;
+	r->last_table[folio] = table;
 	if (r->last_mm[folio] != vma->mm->id) {
 		r->last_mm[folio] = vma->mm->id;
 		r->mms[folio]++;
@@ -162,10 +166,10 @@ static void check_folio(struct fperf_sim *sim, struct recount *r, uint64_t folio
 	if (sim->scheme->keeps_promises) {
 		const uint32_t vmas = order ? r->vmas[folio] : (uint32_t)total;
 
-		if (!sim->scheme->keeps_promises(sim, &query, vmas))
+		if (!sim->scheme->keeps_promises(sim, &query, vmas, r->tables[folio]))
 			fail(r,
-			     "folio %llu: the state breaks a promise of %s: %u VMAs map it, mappings own %d references",
-			     (unsigned long long)folio, sim->scheme->name, vmas, f->mapping_refs);
+			     "folio %llu: the state breaks a promise of %s: %u VMAs by %u tables map it, mappings own %d references",
+			     (unsigned long long)folio, sim->scheme->name, vmas, r->tables[folio], f->mapping_refs);
 	}
 	if (sim->scheme->answer(sim, FPERF_ASK_MAPPED, &query, &(int64_t){ 0 }) == FPERF_NO && total)
 		fail(r, "folio %llu: \"not mapped\", the page tables have %lld mappings", (unsigned long long)folio,
@@ -177,7 +181,7 @@ static void check_folio(struct fperf_sim *sim, struct recount *r, uint64_t folio
 int fperf_truth_check(struct fperf_sim *sim, char *message, size_t size)
 {
 	const uint64_t nr = sim->next_pfn;
-	uint32_t *const arrays = calloc(nr * 7, sizeof(*arrays));
+	uint32_t *const arrays = calloc(nr * 9, sizeof(*arrays));
 	struct recount r = { .page = arrays,
 			     .pte = arrays + nr,
 			     .pmd = arrays + nr * 2,
@@ -185,6 +189,8 @@ int fperf_truth_check(struct fperf_sim *sim, char *message, size_t size)
 			     .mms = arrays + nr * 4,
 			     .last_vma = arrays + nr * 5,
 			     .last_mm = arrays + nr * 6,
+			     .tables = arrays + nr * 7,
+			     .last_table = arrays + nr * 8,
 			     .message = message,
 			     .size = size };
 

@@ -13,6 +13,8 @@
 #define FPERF_SCHEMES(X)	\
 	X(page_mapcount)	\
 	X(zero_one_two_many)	\
+	X(vma_pt_tuples)	\
+	X(vma_count)		\
 	X(nr_pages_mapped)	\
 	X(large_mapcount)	\
 	X(mm_owner)		\

@@ -259,11 +259,13 @@ static int32_t pins(struct fperf_sim *sim, uint64_t folio)
 }
 
 /* I1: mappings own S references. I2: below Many, S VMAs map the folio. schemes.md 3.2. */
-static bool keeps_promises(struct fperf_sim *sim, const struct fperf_query *query, uint32_t true_vmas)
+static bool keeps_promises(struct fperf_sim *sim, const struct fperf_query *query, uint32_t true_vmas,
+			   uint32_t true_tables)
 {
 	const int32_t word = load_word(sim, query->folio);
 	const int32_t count = count_of(sim, word, query->anon);
 
+	(void)true_tables;
 	return sim->folios[query->folio].mapping_refs == count && !(word & BUSY && !exact(sim, query->anon)) &&
 	       (is_many(sim, word, query->anon) || count == (int64_t)true_vmas);
 }

@@ -13,31 +13,10 @@
 Nothing here is shared with the C code or with ``folio_perf``: agreement is evidence.
 """
 
-# Importing a scheme's module enters it in base.SCHEMES.
-from . import (
-    anon_exclusive,
-    base,
-    cache,
-    large_mapcount,
-    mm,
-    mm_owner,
-    no_page_mapcount,
-    nr_pages_mapped,
-    page_mapcount,
-    total_mapped_pages,
-    zero_one_two_many,
-)
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = [
-    "anon_exclusive",
-    "base",
-    "cache",
-    "large_mapcount",
-    "mm",
-    "mm_owner",
-    "no_page_mapcount",
-    "nr_pages_mapped",
-    "page_mapcount",
-    "total_mapped_pages",
-    "zero_one_two_many",
-]
+# Importing a scheme's module enters it in base.SCHEMES.
+__all__ = [module.name for module in iter_modules(__path__)]
+for _name in __all__:
+    import_module(f"{__name__}.{_name}")
