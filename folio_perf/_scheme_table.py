@@ -35,6 +35,8 @@ class SchemeInfo:
         What its counters cannot tell, and when they are wrong.
     options : mapping of str to tuple of str
         Choices the public description leaves open; the first value of each is the default.
+    variant : str
+        That option of them which only this design has: C gets the number of its value; empty if there is none.
     reconstructed : bool
         True if the public description is incomplete and we completed it.
     """
@@ -50,6 +52,7 @@ class SchemeInfo:
     cannot_answer: tuple[str, ...]
     options: Mapping[str, tuple[str, ...]]
     reconstructed: bool
+    variant: str = ""
 
     def shipped_in(self, kernel: str) -> bool:
         """Whether mainline `kernel` ("6.1") counted this way."""
@@ -145,6 +148,33 @@ SCHEMES = (
         reconstructed=True,
     ),
     SchemeInfo(
+        name="subpages_mapcount_locked",
+        title="PMD mappings, per-page counts and the sum of these, under a bit spinlock",
+        shipped=None,
+        status="proposal, replaced by nr_pages_mapped",
+        source="H. Dickins, first series of 2 November 2022, <5f52de70-975-e94f-f141-543765736181@google.com>",
+        date="2022-11",
+        state=(
+            "compound_mapcount in page[1] +20, s32 from -1: PMD mappings",
+            "subpages_mapcount in page[1] +24, s32 from 0: PTE mappings of all pages",
+            "lock bit in page[1].flags",
+            "_mapcount of every page, s32 from -1: PTE mappings, anonymous and file alike",
+            "_refcount of the head: one reference per mapping",
+        ),
+        costs=(
+            "map or unmap n PTEs: 3n, lock, count and reference of each; in one call n+2",
+            "map or unmap by PMD: 2",
+            "unmap n PTEs, anonymous, by the last mapper: 4n (6.2), 3n+1 (6.1)",
+            "split an anonymous PMD: 2n+2, in one call n+3",
+        ),
+        cannot_answer=(
+            "mapped by more than one mm: callers ask 'mapcount of this page > 1' instead",
+            "pages newly mapped or unmapped by a PMD, where PTEs map some: n lines are read under the lock",
+        ),
+        options=_NO_OPTIONS,
+        reconstructed=True,
+    ),
+    SchemeInfo(
         name="vma_pt_tuples",
         title="pairs of a VMA and a page table that map any page of the folio",
         shipped=None,
@@ -224,6 +254,35 @@ SCHEMES = (
         reconstructed=False,
     ),
     SchemeInfo(
+        name="rmap_id",
+        title="nr_pages_mapped, a total, and sums of mm numbers that tell exactly whether one mm owns all mappings",
+        shipped=None,
+        status="RFC, dropped",
+        source="D. Hildenbrand, work in progress of 24 November 2023, <20231124132626.235350-1-david@redhat.com>",
+        date="2023-11",
+        state=(
+            "_total_mapcount in page[1] +16, s32 from -1: PTE and PMD mappings, each once",
+            "sequence of writers in page[1] +56, 64 bits",
+            "1 to 6 sums in page[3] +16 and page[4] +16, 64 bits each (order 1: one, in page[1] +40)",
+            "_entire_mapcount in page[1] +24, s32 from -1: PMD mappings",
+            "_nr_pages_mapped in page[1] +28, s32 from 0: pages with a PTE mapping, + 0x800000 if PMD-mapped",
+            "_mapcount of every page, s32 from -1: PTE mappings",
+            "_refcount of the head: one reference per mapping",
+        ),
+        costs=(
+            "each call: as nr_pages_mapped, and 2 of a writer that is alone; of one among others 3 and one per sum",
+            "sums: 1 for orders up to 2, 2 to order 5, 3 to 7, 4 to 10, 5 to 12, else 6",
+            "split an anonymous PMD: as nr_pages_mapped, and n+1 calls, or 2 where the pages are one call",
+        ),
+        cannot_answer=(
+            "exclusive once one mm maps pages more than once: more mappings than pages count as shared",
+            "mappings of one page without its own line",
+        ),
+        options=MappingProxyType({"writers": ("alone", "together")}),
+        variant="writers",
+        reconstructed=True,
+    ),
+    SchemeInfo(
         name="large_mapcount",
         title="one total per folio beside the per-page counts",
         shipped=("6.10", "6.14"),
@@ -252,6 +311,37 @@ SCHEMES = (
         reconstructed=False,
     ),
     SchemeInfo(
+        name="mm_owner_20bit",
+        title="mm_owner as first posted, with mm numbers of 20 bits",
+        shipped=None,
+        status="proposal, replaced by mm_owner",
+        source="D. Hildenbrand, first version of the series, 29 August 2024",
+        date="2024-08",
+        state=(
+            "_large_mapcount in page[1] +16, s32 from -1: PTE and PMD mappings, each once",
+            "_nr_pages_mapped in page[1] +20, s32 from 0: pages with a PTE mapping, + 0x800000 if PMD-mapped",
+            "_entire_mapcount in page[1] +24, s32 from -1: PMD mappings",
+            "two slots in page[1]: mappings +32 and +36, s32 from -1; ids of the mms in 20 bits each, +40 and +44",
+            "lock and 'maybe mapped shared': the top bits of the ids' words",
+            "_mapcount of every page, s32 from -1: PTE mappings",
+            "_refcount of the head: one reference per mapping",
+        ),
+        costs=(
+            "map n PTEs: n+3 the first time, then n+2; 5 to 10 more loads and stores under the lock",
+            "unmap n PTEs: n+3 by the last mapper, else n+2",
+            "map or unmap by PMD: 4 the first (last) time, else 3",
+            "fork n anonymous PTEs: 2n+2 the first time, then n+2",
+            "split an anonymous PMD: n+6",
+        ),
+        cannot_answer=(
+            "anything beyond 2^20 - 2 mms: there is no number left for another",
+            "exclusive after a third mm came while two held the slots: 'shared' until wholly unmapped",
+            "mappings of one page without its own line",
+        ),
+        options=_NO_OPTIONS,
+        reconstructed=True,
+    ),
+    SchemeInfo(
         name="mm_owner",
         title="large_mapcount, and two slots that say which mm owns how many of the mappings",
         shipped=("6.15", "7.3"),
@@ -264,6 +354,7 @@ SCHEMES = (
             "_entire_mapcount in page[1] +24, s32 from -1: PMD mappings",
             "two slots in page[1]: mappings +32 and +36, s32 from -1; ids of the mms in 31 bits each, +40 and +44",
             "lock and 'maybe mapped shared': the top bits of the ids",
+            "32-bit layout: ids of 15 bits, mappings of 16; _entire_mapcount in page[2] +16, pins in page[2] +20",
             "_mapcount of every page, s32 from -1: PTE mappings",
             "_refcount of the head: one reference per mapping",
         ),
@@ -275,10 +366,12 @@ SCHEMES = (
             "split an anonymous PMD: n+6",
         ),
         cannot_answer=(
+            "32-bit layout: exclusive once an mm has more than 2^15 mappings; anything beyond 2^15 - 2 mms ever made",
             "exclusive after a third mm came while two held the slots: 'shared' until wholly unmapped",
             "mappings of one page without its own line",
         ),
-        options=_NO_OPTIONS,
+        options=MappingProxyType({"layout": ("64", "32")}),
+        variant="layout",
         reconstructed=False,
     ),
     SchemeInfo(

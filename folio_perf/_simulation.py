@@ -84,6 +84,7 @@ def new_simulation(
         "unknown": engine.names("unknown_acts").index(scheme.unknown),
         "recount_naive": int(scheme.race == "naive"),
         "pins_exact": int(scheme.pins == "exact"),
+        "variant": scheme.variant_number,
         "contents": int(_looks_at_contents(scenario)),
         "walk_order_seed": walk_order_seed,
         "truth": int(truth),

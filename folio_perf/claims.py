@@ -35,6 +35,7 @@ KERNELS: Final = {
     "zero_one_two_many": "5.17",
     "subpages_mapcount_locked": "6.2",
     "nr_pages_mapped": "6.8",
+    "rmap_id": "6.8",
     "large_mapcount": "6.12",
 }
 NEWEST: Final = "7.0"
@@ -44,7 +45,10 @@ NEWEST: Final = "7.0"
 _TOTAL_LINES: Final[dict[str, Callable[[int], int]]] = {
     "page_mapcount": lambda n: n,
     "zero_one_two_many": lambda _: 1,
+    "subpages_mapcount_locked": lambda _: 2,
     "nr_pages_mapped": lambda n: n,
+    "rmap_id": lambda _: 2,
+    "mm_owner_20bit": lambda _: 2,
     "large_mapcount": lambda _: 2,
     "mm_owner": lambda _: 2,
     "no_page_mapcount": lambda _: 2,
@@ -57,7 +61,10 @@ _TOTAL_LINES: Final[dict[str, Callable[[int], int]]] = {
 _MAP_RMW: Final[dict[str, Callable[[int], tuple[int, int]]]] = {
     "page_mapcount": lambda n: (3 * n, n + 2),
     "zero_one_two_many": lambda _: (2, 2),
+    "subpages_mapcount_locked": lambda n: (3 * n, 2),
     "nr_pages_mapped": lambda n: (2 * n + 1, 3),
+    "rmap_id": lambda n: (2 * n + 3, 5),
+    "mm_owner_20bit": lambda n: (n + 3, 4),
     "large_mapcount": lambda n: (n + 3, 4),
     "mm_owner": lambda n: (n + 3, 4),
     "no_page_mapcount": lambda _: (2, 3),

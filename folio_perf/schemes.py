@@ -58,6 +58,13 @@ class SchemeSpec:
         What consumers do where the design answers "unknown". ``assume``: the worse of it, mapped or shared, or the
         design's guess at a count; ``walk``: they walk for the answer; ``repair``: and tell the design what they found.
         A choice under every design; whoever walks anyway does not walk twice for it.
+    layout : {"64", "32"}
+        mm_owner, as `variant`: that of 64-bit or of 32-bit kernels.
+    writers : {"alone", "together"}
+        rmap_id, as `variant`: each writer finds itself ``alone``, so that plain stores suffice, or all find others,
+        ``together``, the upper bound.
+    variant : str
+        Value of the option that only this design has; empty: the first of them, or there is no such option.
     kernel : str or None
         One of `folio_perf.profile.profile_names`; None leaves the choice to the comparison.
 
@@ -74,6 +81,7 @@ class SchemeSpec:
     race: str = "safe"
     pins: str = "bias"
     unknown: str = "assume"
+    variant: str = ""
     kernel: str | None = None
 
     def __post_init__(self) -> None:
@@ -85,6 +93,12 @@ class SchemeSpec:
                 raise ValueError(f"{option}={value} is not one of {', '.join(_OPTIONS[option])}")
             if value not in allowed:
                 raise ValueError(f"scheme {self.name} has no option {option!r}; {_describe_options(info)}")
+        variants = info.options.get(info.variant, ("",))
+        if not self.variant:
+            object.__setattr__(self, "variant", variants[0])
+        elif self.variant not in variants:
+            what = f"{info.variant}={self.variant}" if info.variant else f"variant {self.variant!r}"
+            raise ValueError(f"{what} is not one of scheme {self.name}; {_describe_options(info)}")
         if self.pins == "exact" and self.recount in ("threshold", "anon_exact"):
             raise ValueError(f"pins=exact leaves no bits for recount={self.recount}")
         if self.kernel is not None and not is_kernel(self.kernel):
@@ -99,15 +113,21 @@ class SchemeSpec:
     @property
     def label(self) -> str:
         """Name with those options that differ from the default, without the kernel; `parse_scheme_spec` reads it."""
+        info = self.info
         chosen = [
-            f"{key}={getattr(self, key)}"
-            for key, values in _options_of(self.info).items()
-            if getattr(self, key) != values[0]
+            f"{key}={value}"
+            for key, values in _options_of(info).items()
+            if (value := getattr(self, "variant" if key == info.variant else key)) != values[0]
         ]
         return self.name + (":" + ",".join(chosen) if chosen else "")
 
     def __str__(self) -> str:
         return self.label + (f"@{self.kernel}" if self.kernel else "")
+
+    @property
+    def variant_number(self) -> int:
+        """What C knows `variant` as."""
+        return self.info.options.get(self.info.variant, ("",)).index(self.variant)
 
     def counterfactual(self, default_kernel: str = DEFAULT_KERNEL) -> bool:
         """Whether the kernel it runs on (its own, else `default_kernel`) never counted this way."""
@@ -181,6 +201,8 @@ def _parse_spec(text: str) -> SchemeSpec:
         if key in chosen:
             raise ValueError(f"option {key} is given twice")
         chosen[key] = value
+    if info.variant in chosen:
+        chosen["variant"] = chosen.pop(info.variant)
     return SchemeSpec(name=name, kernel=kernel if at else None, **chosen)
 
 

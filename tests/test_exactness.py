@@ -40,14 +40,21 @@ ANSWERS = [
 PLACES = [
     f"{name}:presence={presence}" for name in ("vma_pt_tuples", "vma_count") for presence in engine.names("presences")
 ]
+VARIANTS = [
+    f"{info.name}:{info.variant}={value}"
+    for info in map(scheme_info, engine.names("schemes"))
+    if info.variant
+    for value in info.options[info.variant][1:]
+]
 SPECS = [
     *(name for name in engine.names("schemes") if "presence" not in scheme_info(name).options),
+    *VARIANTS,
     *PLACES,
     *POLICIES,
     *PINS,
     *ANSWERS,
 ]
-OWNERS = ("vma_pt_tuples", "vma_count", "mm_owner", "no_page_mapcount", "total_mapped_pages")
+OWNERS = ("vma_pt_tuples", "vma_count", "rmap_id", "mm_owner_20bit", "mm_owner", "no_page_mapcount", "total_mapped_pages")
 FIELDS, CAUSES = engine.names("fields"), engine.names("causes")
 RMW = 2
 
@@ -123,7 +130,10 @@ def test_twins_agree_in_every_byte_and_every_atomic(spec: str) -> None:
         simulation = here.simulation("count", log_rmap=True)
         simulation.run(here.scenario.events)
         pages = simulation.struct_pages()
-        params = Params(recount=Recount[here.spec.recount.upper()], pins_exact=here.spec.pins == "exact")
+        params = Params(
+            recount=Recount[here.spec.recount.upper()], pins_exact=here.spec.pins == "exact",
+            variant=here.spec.variant_number,
+        )
         twin = replay(simulation.rmap_log(), simulation.answers(), here.spec.name, here.kernel.version, params)
         values, mask = twin.pages_bytes(len(pages))
         assert np.array_equal(pages & mask, values), here

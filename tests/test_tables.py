@@ -164,6 +164,13 @@ RMW_TABLE: dict[str, Callable[[int], tuple[int, ...]]] = {
     "zero_one_two_many@5.17": lambda n: (2, 2, 2, 2, 2, 2, 2, 2, 0),
     "zero_one_two_many@6.12": lambda n: (2, 2, 2, 2, 2, 2, n + 2, 2, 0),
     # The same without a Many; one VMA maps the folio through one table here.
+    # Page by page, each with lock, count and reference; the sum is free under the lock.
+    "subpages_mapcount_locked@6.1": lambda n: (3 * n, 3 * n, 2, 2, 3 * n, 3 * n + 1, 4 * n, 3 * n, 2 * n + 2),
+    "subpages_mapcount_locked@6.2": lambda n: (3 * n, 3 * n, 2, 2, 3 * n, 4 * n, 4 * n, 3 * n, 2 * n + 2),
+    # nr_pages_mapped, and two of a writer that is alone for each call.
+    "rmap_id@6.8": lambda n: (2 * n + 3, n + 3, 5, 4, 5 * n, 5 * n + 1, 5 * n, 4 * n, 4 * n + 5),
+    "mm_owner_20bit@7.0": lambda n: (n + 3, n + 2, 4, 3, n + 3, n + 3, 2 * n + 2, n + 2, n + 6),
+    "mm_owner:layout=32@7.0": lambda n: (n + 3, n + 2, 4, 3, n + 3, n + 3, 2 * n + 2, n + 2, n + 6),
     "vma_pt_tuples@6.1": lambda n: (2, 2, 2, 2, 2, 2, n + 2, 2, 0),
     "vma_count@6.2": lambda n: (2, 2, 2, 2, 2, 2, n + 2, 2, 0),
 }
@@ -306,6 +313,42 @@ LINES: dict[str, dict[str, Callable[[int], tuple[int, int]]]] = {
     },
     # With PageAnonExclusive every page's line is written by the first fork, and read by later ones.
     "zero_one_two_many@6.12": {"forka": lambda n: (0, n), "forkb": lambda n: (n - 1, 1), "split": lambda n: (0, n)},
+    "subpages_mapcount_locked@6.2": {
+        "fmap1": lambda n: (0, n),
+        "funmap": lambda n: (0, n),
+        "pmd1": lambda n: (0, 2),
+        "pmd2": lambda n: (0, 2),
+        "forka": lambda n: (0, n),
+        "forkb": lambda n: (0, n),
+        "split": lambda n: (0, n),
+    },
+    # By PMD also the pages with the sums: test_sums_of_rmap_id.
+    "rmap_id@6.8": {
+        "fmap1": lambda n: (0, n),
+        "funmap": lambda n: (0, n),
+        "forka": lambda n: (0, n),
+        "forkb": lambda n: (0, n),
+        "split": lambda n: (0, n),
+    },
+    "mm_owner_20bit@7.0": {
+        "fmap1": lambda n: (0, n),
+        "funmap": lambda n: (0, n),
+        "pmd1": lambda n: (0, 2),
+        "pmd2": lambda n: (0, 2),
+        "forka": lambda n: (0, n),
+        "forkb": lambda n: (0, n),
+        "split": lambda n: (0, n),
+    },
+    # The count of PMD mappings stands in the second tail.
+    "mm_owner:layout=32@7.0": {
+        "fmap1": lambda n: (0, n),
+        "funmap": lambda n: (0, n),
+        "pmd1": lambda n: (0, 3),
+        "pmd2": lambda n: (0, 3),
+        "forka": lambda n: (0, n),
+        "forkb": lambda n: (0, n),
+        "split": lambda n: (0, n),
+    },
     "vma_pt_tuples@6.1": {
         "fmap1": lambda n: (0, 1),
         "funmap": lambda n: (0, 1),
@@ -349,6 +392,9 @@ def test_lines_of_whole_folio_events(scheme: str, column: str, n: int) -> None:
     [
         ("page_mapcount@6.1", None),
         ("nr_pages_mapped@6.8", None),
+        ("subpages_mapcount_locked@6.2", 2),
+        ("rmap_id@6.8", 2),
+        ("mm_owner_20bit@7.0", 2),
         ("large_mapcount@6.12", 2),
         ("mm_owner@7.0", 2),
         ("no_page_mapcount@7.0", 2),
@@ -369,6 +415,29 @@ def test_total_mapcount_reads_n_lines_two_lines_one_line(scheme: str, lines: int
         assert costs.lines_read == (lines or n)
     assert costs.lines_written == 0
     assert costs.rmw == 0
+
+
+@pytest.mark.parametrize(("n", "sums", "pages"), [(16, 2, 1), (512, 4, 1), (2048, 5, 2), (8192, 6, 2)])
+def test_sums_of_rmap_id(n: int, sums: int, pages: int) -> None:
+    """A writer among others pays for the total and for each sum; those stand in one page or two."""
+    geometry = geometry_of(n)
+    alone = Costs(fmap1(n, geometry), geometry, "rmap_id@6.8", n, window=True)
+    together = Costs(fmap1(n, geometry), geometry, "rmap_id:writers=together@6.8", n, window=True)
+    assert together.rmw - alone.rmw == 1 + sums
+    if n > 16:
+        by_pmd = Costs(pmd1(n, geometry), geometry, "rmap_id@6.8", n, window=True)
+        assert (by_pmd.lines_read, by_pmd.lines_written) == (0, 2 + pages)
+
+
+@pytest.mark.parametrize("scheme", ["subpages_mapcount_locked", "nr_pages_mapped"])
+def test_a_pmd_over_ptes_reads_all_pages_under_the_lock(scheme: str) -> None:
+    """How many pages a PMD maps newly stands in a sum of mapped pages, but not in a sum of mappings."""
+    geometry = geometry_of(512)
+    builder = ScenarioBuilder("t", geometry).obj("F", "file", 512, order=9, warm=True).region("A", 512)
+    builder.map("P0", "A", "F", 0, 0, 512, "shared").touch("P0", "A", 0, 1, "r").fork("P0", "P1")
+    builder.madv("P1", "A", 0, 512, "NOHUGEPAGE").touch("P1", "A", 0, 1, "r").unmap("P0", "A", 0, 512)
+    costs = Costs(builder, geometry, f"{scheme}@6.2", 512, window=False)
+    assert (costs.lines_read, costs.lines_written) == ((510, 2) if scheme == "subpages_mapcount_locked" else (0, 2))
 
 
 def test_lines_of_128_bytes_hold_two_struct_pages() -> None:

@@ -27,10 +27,22 @@ static inline uint32_t fperf_load32(struct fperf_door *door, enum fperf_field fi
 	return __atomic_load_n((const uint32_t *)p, __ATOMIC_RELAXED);
 }
 
+static inline uint16_t fperf_load16(struct fperf_door *door, enum fperf_field field, const void *p)
+{
+	(void)door, (void)field;
+	return __atomic_load_n((const uint16_t *)p, __ATOMIC_RELAXED);
+}
+
 static inline uint64_t fperf_load64(struct fperf_door *door, enum fperf_field field, const void *p)
 {
 	(void)door, (void)field;
 	return __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED);
+}
+
+static inline void fperf_store16(struct fperf_door *door, enum fperf_field field, void *p, uint16_t value)
+{
+	(void)door, (void)field;
+	__atomic_store_n((uint16_t *)p, value, __ATOMIC_RELAXED);
 }
 
 static inline void fperf_store32(struct fperf_door *door, enum fperf_field field, void *p, uint32_t value)
@@ -154,6 +166,17 @@ static inline int64_t fperf_run_sum(struct fperf_door *door, enum fperf_field fi
 			*max = mappings;
 	}
 	return sum;
+}
+
+static inline uint32_t fperf_run_nr_mapped(struct fperf_door *door, enum fperf_field field, const int32_t *p,
+					   uint32_t nr)
+{
+	uint32_t mapped = 0;
+
+	(void)door, (void)field;
+	for (uint32_t i = 0; i < nr; i++)
+		mapped += __atomic_load_n(FPERF_NEXT_PAGE(const int32_t, p, i), __ATOMIC_RELAXED) != -1;
+	return mapped;
 }
 
 static inline uint32_t fperf_run_find_mapped(struct fperf_door *door, enum fperf_field field, const int32_t *p,

@@ -38,10 +38,22 @@ static inline uint32_t fperf_load32(struct fperf_door *door, enum fperf_field fi
 	return *(const uint32_t *)p;
 }
 
+static inline uint16_t fperf_load16(struct fperf_door *door, enum fperf_field field, const void *p)
+{
+	fperf_note(door, field, FPERF_LOAD, fperf_arena_offset(door->mem, p), 1);
+	return *(const uint16_t *)p;
+}
+
 static inline uint64_t fperf_load64(struct fperf_door *door, enum fperf_field field, const void *p)
 {
 	fperf_note(door, field, FPERF_LOAD, fperf_arena_offset(door->mem, p), 1);
 	return *(const uint64_t *)p;
+}
+
+static inline void fperf_store16(struct fperf_door *door, enum fperf_field field, void *p, uint16_t value)
+{
+	fperf_note(door, field, FPERF_STORE, fperf_arena_offset(door->mem, p), 1);
+	*(uint16_t *)p = value;
 }
 
 static inline void fperf_store32(struct fperf_door *door, enum fperf_field field, void *p, uint32_t value)
@@ -189,6 +201,18 @@ static inline int64_t fperf_run_sum(struct fperf_door *door, enum fperf_field fi
 			*max = mappings;
 	}
 	return sum;
+}
+
+/* How many fields are not -1: pages with a mapping. */
+static inline uint32_t fperf_run_nr_mapped(struct fperf_door *door, enum fperf_field field, const int32_t *p,
+					   uint32_t nr)
+{
+	uint32_t mapped = 0;
+
+	fperf_note_run(door, field, FPERF_LOAD, fperf_arena_offset(door->mem, p), nr, sizeof(struct fperf_page));
+	for (uint32_t i = 0; i < nr; i++)
+		mapped += *FPERF_NEXT_PAGE(const int32_t, p, i) != -1;
+	return mapped;
 }
 
 /* Index of the first field that is not -1, nr if none; reads up to there. */

@@ -54,6 +54,7 @@ struct fperf_config {
 	uint32_t unknown; /* enum fperf_unknown_act: what consumers do with that answer */
 	uint32_t recount_naive;	 /* 1: walk, then store, as if nobody else ran meanwhile */
 	uint32_t pins_exact; /* 1: a design with room for it counts all pins exactly */
+	uint32_t variant; /* which form of a design that has several; 0 is the usual one */
 	uint32_t contents; /* 1: know what pages hold, as far as zero pages and equal pages are concerned */
 	uint32_t walk_order_seed; /* rmap walks in random order, for formulas that assume it; 0: the kernel's order */
 	uint32_t truth;	  /* 1: keep the ledger (wrong answers, leaked pages); 0: faster */

@@ -41,6 +41,7 @@
 	X(UNSUPPORTED,	38, "the model does not know this operation")			\
 	X(REF_OVERFLOW,	12, "the folio's reference count has overflowed; no more are handed out")	\
 	X(LOG_FULL,	12, "the log of rmap calls has reached its limit")		\
+	X(MM_IDS,	12, "the design has no number left for another mm")		\
 	X(CACHE_CPU,	22, "an access to a cache must be by one of its CPUs")
 
 enum fperf_error {

@@ -138,11 +138,15 @@ enum fperf_cause {
 	X(ENTIRE_MAPCOUNT, entire_mapcount,	PAGE)		\
 	X(LARGE_MAPCOUNT, large_mapcount,	PAGE)		\
 	X(NR_PAGES_MAPPED, nr_pages_mapped,	PAGE)		\
+	X(SUBPAGES_MAPCOUNT, subpages_mapcount,	PAGE)		\
+	X(MAPCOUNT_LOCK, mapcount_lock,		PAGE)		\
 	X(TOTAL_MAPPED_PAGES, total_mapped_pages, PAGE)		\
 	X(PINCOUNT,	pincount,		PAGE)		\
 	X(MM_ID,	mm_id,			PAGE)		\
 	X(MM_ID_MAPCOUNT, mm_id_mapcount,	PAGE)		\
 	X(MM_ID_LOCK,	mm_id_lock,		PAGE)		\
+	X(RMAP_SEQUENCE, rmap_sequence,		PAGE)		\
+	X(RMAP_VALUE,	rmap_value,		PAGE)		\
 	X(FOLIO_STATE,	folio_state,		PAGE)		\
 	X(FOLIO_NR_PAGES, folio_nr_pages,	PAGE)		\
 	X(DEFERRED_LIST, deferred_list,		PAGE)		\

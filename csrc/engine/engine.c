@@ -105,6 +105,10 @@ static int machine_create(const struct fperf_config *config, const struct fperf_
 	sim->logging = config->log_rmap;
 	sim->walk_rng = config->walk_order_seed;
 	sim->scheme = backend->schemes[config->scheme];
+	if (config->variant && config->variant >= sim->scheme->nr_variants) {
+		free(sim);
+		return FPERF_ERR(CONFIG);
+	}
 	sim->pincount_at = sim->scheme->pincount_at ? sim->scheme->pincount_at(sim) : 28;
 	if (config->backend == FPERF_BACKEND_ID_CACHE) {
 		for (unsigned int i = 0; i < config->nr_cache_levels; i++)

@@ -16,6 +16,14 @@ static int check_object(const struct fperf_sim *sim, uint32_t what)
 	return what && what <= sim->nr_objects ? 0 : FPERF_ERR(NO_OBJECT);
 }
 
+/* A design that writes down whose mappings it counts has so many bits for a number, and zero stands for nobody. */
+static int check_mm_ids(const struct fperf_sim *sim)
+{
+	const unsigned int bits = sim->scheme->mm_id_bits ? sim->scheme->mm_id_bits(sim) : 32;
+
+	return sim->next_mm_id + 1ull < 1ull << bits ? 0 : FPERF_ERR(MM_IDS);
+}
+
 /* Room for nr more mappings, so that no event fails half done. */
 static int check_room(const struct fperf_sim *sim, const struct fperf_mm *mm, uint32_t nr)
 {
@@ -175,9 +183,12 @@ int fperf_check_event(struct fperf_sim *sim, const struct fperf_event *e)
 
 		if (e->arg >= 1u << 26)
 			return FPERF_ERR(ARGUMENT);
-		return child && child->state == FPERF_PROC_ALIVE ? FPERF_ERR(PROCESS_EXISTS) : 0;
+		if (child && child->state == FPERF_PROC_ALIVE)
+			return FPERF_ERR(PROCESS_EXISTS);
+		return e->flags & FPERF_FORK_SHARE_MM ? 0 : check_mm_ids(sim);
 	}
 	case FPERF_OP_EXEC:
+		return check_mm_ids(sim);
 	case FPERF_OP_EXIT:
 	case FPERF_OP_PAGEMAP:
 	case FPERF_OP_NUMA_MAPS:

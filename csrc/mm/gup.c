@@ -24,11 +24,12 @@ static bool scheme_counts_pins(const struct fperf_sim *sim)
 	return sim->cfg.pins_exact && sim->scheme->pin_add;
 }
 
-/* Up to v5.17 the count stood in the second tail, so that a folio of two pages had none. */
+/* A folio of two pages has no second tail, where the count stood up to v5.17, and stands in some layouts. */
 static bool has_pincount(const struct fperf_sim *sim, uint64_t folio)
 {
 	return scheme_counts_pins(sim) ||
-	       fperf_folio_order(sim, folio) > (sim->prof.version < FPERF_KERNEL(5, 18) ? 1u : 0u);
+	       fperf_folio_order(sim, folio) >
+		       (sim->prof.version < FPERF_KERNEL(5, 18) || sim->pincount_at >= sizeof(struct fperf_page));
 }
 
 void fperf_pin_add(struct fperf_sim *sim, uint64_t folio, int32_t delta)

@@ -41,6 +41,9 @@ struct fperf_scheme_ops {
 	const char *name;
 	/* Where the layout leaves room for the pins of a large folio, bytes from page[1]; NULL: 28, as in v6.12 and later. */
 	uint32_t (*pincount_at)(const struct fperf_sim *sim);
+	uint32_t nr_variants; /* forms that the design has, chosen by the configuration; 0: one */
+	/* Bits it has for the number of an mm; NULL: more than there can be mms. */
+	unsigned int (*mm_id_bits)(const struct fperf_sim *sim);
 	/*
 	 * Where pins_exact is configured: count pins in the design's own bits, so that none is 1024 references. NULL: it has
 	 * no room.

@@ -21,7 +21,7 @@ struct fperf_counts {
 	bool pages;  /* a count in each page, and N */
 	bool nr_mapped_per_page; /* N changes page by page even inside one call */
 	struct fperf_owner_layout owner; /* .total serves both kinds of total */
-	unsigned int entire; /* s32 from -1: E */
+	unsigned int entire; /* s32 from -1: E; beyond the first tail, a folio of two pages has none */
 	unsigned int nr_mapped; /* s32 from 0: N, + FPERF_ENTIRELY_MAPPED if E */
 };
 
@@ -38,6 +38,12 @@ static inline int32_t *fperf_run_mapcount(struct fperf_sim *sim, const struct fp
 	return &fperf_pfn_page(&sim->mem, run->folio + run->first)->mapcount;
 }
 
+/* No PMD maps two pages. */
+static inline bool fperf_has_entire(const struct fperf_counts *c, uint32_t order)
+{
+	return order > 1 || c->entire < sizeof(struct fperf_page);
+}
+
 static inline void fperf_counts_init(struct fperf_sim *sim, const struct fperf_counts *c, uint64_t folio,
 				     uint32_t order)
 {
@@ -50,7 +56,8 @@ static inline void fperf_counts_init(struct fperf_sim *sim, const struct fperf_c
 			      (uint32_t)-1);
 	else if (c->total == FPERF_TOTAL_OWNERS)
 		fperf_owner_init(sim, &c->owner, folio);
-	fperf_store32(door, FPERF_FIELD_ENTIRE_MAPCOUNT, fperf_in_tail1(sim, folio, c->entire), (uint32_t)-1);
+	if (fperf_has_entire(c, order))
+		fperf_store32(door, FPERF_FIELD_ENTIRE_MAPCOUNT, fperf_in_tail1(sim, folio, c->entire), (uint32_t)-1);
 	if (c->pages)
 		fperf_store32(door, FPERF_FIELD_NR_PAGES_MAPPED, fperf_in_tail1(sim, folio, c->nr_mapped), 0);
 }
@@ -301,6 +308,34 @@ static inline int64_t fperf_load_own(struct fperf_sim *sim, uint64_t pfn)
 static inline void fperf_ask_if_large(struct fperf_sim *sim, const struct fperf_query *query)
 {
 	fperf_load64(&sim->door, FPERF_FIELD_FLAGS, &fperf_head(sim, query->folio)->flags);
+}
+
+/* What a design with both per-page counts and owners answers. */
+static inline enum fperf_answer fperf_owners_answer(struct fperf_sim *sim, const struct fperf_counts *c,
+						    enum fperf_question question, const struct fperf_query *query,
+						    int64_t *value)
+{
+	if (!query->order)
+		return fperf_small_answer(sim, question, query, value);
+	fperf_ask_if_large(sim, query);
+	switch (question) {
+	case FPERF_ASK_MAPPED:
+		*value = fperf_load_total(sim, c, query->folio);
+		return *value > 0;
+	case FPERF_ASK_SHARED:
+		return fperf_owner_shared(sim, &c->owner, query->folio);
+	case FPERF_ASK_TOTAL_MAPCOUNT:
+	case FPERF_ASK_MAPPING_REFS:
+		*value = fperf_load_total(sim, c, query->folio);
+		return FPERF_COUNT;
+	case FPERF_ASK_PAGE_MAPCOUNT:
+		*value = fperf_load_own(sim, query->folio + query->page) +
+			 (fperf_has_entire(c, query->order) ? fperf_load_entire(sim, c, query->folio) : 0);
+		return FPERF_COUNT;
+	case FPERF_NR_QUESTIONS:
+		break;
+	}
+	return FPERF_UNKNOWN;
 }
 
 /* The hooks of a scheme file whose counts are `counts`, an expression that may use sim. */

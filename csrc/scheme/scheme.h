@@ -13,10 +13,13 @@
 #define FPERF_SCHEMES(X)	\
 	X(page_mapcount)	\
 	X(zero_one_two_many)	\
+	X(subpages_mapcount_locked) \
 	X(vma_pt_tuples)	\
 	X(vma_count)		\
 	X(nr_pages_mapped)	\
+	X(rmap_id)		\
 	X(large_mapcount)	\
+	X(mm_owner_20bit)	\
 	X(mm_owner)		\
 	X(no_page_mapcount)	\
 	X(total_mapped_pages)

@@ -54,6 +54,7 @@ static bool test_impossible_fields_are_refused(void)
 		{ FIELD(scheme), UINT32_MAX, FPERF_ERR(SCHEME) },
 		{ FIELD(presence), FPERF_NR_PRESENCES, FPERF_ERR(CONFIG) },
 		{ FIELD(recount), FPERF_NR_RECOUNTS, FPERF_ERR(CONFIG) },
+		{ FIELD(variant), 2, FPERF_ERR(CONFIG) },
 		{ FIELD(truth), 2, FPERF_ERR(CONFIG) },
 		{ FIELD(strict), 2, FPERF_ERR(CONFIG) },
 		{ FIELD(log_rmap), 2, FPERF_ERR(CONFIG) },

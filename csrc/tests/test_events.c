@@ -424,6 +424,27 @@ static bool test_no_reference_past_the_sign_bit(void)
 	return true;
 }
 
+static bool test_no_mm_without_a_number(void)
+{
+	struct fperf_config config = small_machine();
+	struct fperf_sim *sim;
+
+	config.scheme = scheme_number("mm_owner");
+	config.variant = 1; /* 15 bits; zero stands for nobody */
+	ASSERT_OK(fperf_sim_create(&config, &sim));
+	ASSERT_RUN(sim, map_anon(0, V, 2));
+	for (uint32_t i = 0; i < (1u << 15) - 3; i++) {
+		ASSERT_RUN(sim, EVENT(FORK, .arg = 1));
+		ASSERT_RUN(sim, EVENT(EXIT, .process = 1));
+	}
+	ASSERT_EQ(run(sim, EVENT(FORK, .arg = 1)), FPERF_ERR(MM_IDS));
+	ASSERT_EQ(run(sim, EVENT(EXEC)), FPERF_ERR(MM_IDS));
+	ASSERT_RUN(sim, EVENT(FORK, .arg = 1, .flags = FPERF_FORK_SHARE_MM));
+	ASSERT_TRUE(sound(sim));
+	fperf_sim_destroy(sim);
+	return true;
+}
+
 static bool test_every_code_an_event_can_end_with_is_tried(void)
 {
 	/* Those of the configuration, of the host, and of machines too large for a test are not an event's. */
@@ -432,7 +453,7 @@ static bool test_every_code_an_event_can_end_with_is_tried(void)
 				      FPERF_ERR(ORDER),	       FPERF_ERR(TABLE_SPACE),	 FPERF_ERR(LOG_FULL),
 				      FPERF_ERR(UNSUPPORTED),  FPERF_ERR(TOO_MANY_VMAS), FPERF_ERR(PFN_SPACE),
 				      FPERF_ERR(REF_OVERFLOW), FPERF_ERR(SIMD),		 FPERF_ERR(CACHE_ADDRESS),
-				      FPERF_ERR(CACHE_CPU) };
+				      FPERF_ERR(CACHE_CPU),    FPERF_ERR(MM_IDS) };
 	bool tried[FPERF_NR_ERRORS] = { true };
 	const struct rule *rules;
 	size_t nr = rules_of_any_mode(&rules);
@@ -463,6 +484,7 @@ int main(void)
 	TEST(limit_of_mappings);
 	TEST(machine_without_page_frames);
 	TEST(no_reference_past_the_sign_bit);
+	TEST(no_mm_without_a_number);
 	TEST(every_code_an_event_can_end_with_is_tried);
 	return TEST_END();
 }

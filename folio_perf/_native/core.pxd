@@ -176,6 +176,7 @@ cdef extern from "core/fperf_abi.h" nogil:
         uint32_t unknown
         uint32_t recount_naive
         uint32_t pins_exact
+        uint32_t variant
         uint32_t contents
         uint32_t walk_order_seed
         uint32_t truth

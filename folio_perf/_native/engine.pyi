@@ -54,6 +54,7 @@ class SimulationConfig(TypedDict):
     unknown: int
     recount_naive: int
     pins_exact: int
+    variant: int
     contents: int
     walk_order_seed: int
     truth: int

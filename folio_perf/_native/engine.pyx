@@ -97,6 +97,7 @@ CONFIG_FIELDS = (
     "unknown",
     "recount_naive",
     "pins_exact",
+    "variant",
     "contents",
     "walk_order_seed",
     "truth",
@@ -217,6 +218,7 @@ cdef class Simulation:
         c.unknown = index(config["unknown"])
         c.recount_naive = index(config["recount_naive"])
         c.pins_exact = index(config["pins_exact"])
+        c.variant = index(config["variant"])
         c.contents = index(config["contents"])
         c.walk_order_seed = index(config["walk_order_seed"])
         c.truth = index(config["truth"])

@@ -56,6 +56,7 @@ def config(**changes: Any) -> dict[str, Any]:
         "unknown": 0,
         "recount_naive": 0,
         "pins_exact": 0,
+        "variant": 0,
         "contents": 0,
         "walk_order_seed": 0,
         "truth": 1,

@@ -41,6 +41,9 @@ RMW_FIELDS = (
     "large_mapcount",
     "nr_pages_mapped",
     "mm_id_lock",
+    "mapcount_lock",
+    "rmap_sequence",
+    "rmap_value",
     "split_queue_lock",
     "pincount",
 )
@@ -132,6 +135,8 @@ class Params:
     recount: Recount = Recount.LAZY
     naive: bool = False
     """Walk, then store. The safe recount marks the folio busy first; its exchange takes the mark away."""
+    variant: int = 0
+    """Which form of a scheme that has several, numbered as its option's values are."""
     pins_exact: bool = False
     """Pins of all folios are counted in the scheme's own word."""
 
@@ -277,9 +282,12 @@ class PageImage:
     values: bytearray = field(default_factory=lambda: bytearray(PAGE_STRUCT_BYTES))
     mask: bytearray = field(default_factory=lambda: bytearray(PAGE_STRUCT_BYTES))
 
+    def put_signed(self, offset: int, value: int, nr_bytes: int) -> None:
+        self.values[offset : offset + nr_bytes] = value.to_bytes(nr_bytes, sys.byteorder, signed=True)
+        self.mask[offset : offset + nr_bytes] = b"\xff" * nr_bytes
+
     def put_s32(self, offset: int, value: int) -> None:
-        self.values[offset : offset + 4] = value.to_bytes(4, sys.byteorder, signed=True)
-        self.mask[offset : offset + 4] = b"\xff\xff\xff\xff"
+        self.put_signed(offset, value, 4)
 
     def put_u64(self, offset: int, value: int) -> None:
         self.values[offset : offset + 8] = value.to_bytes(8, sys.byteorder)

@@ -30,7 +30,12 @@ class MmOwner(LargeMapcount):
     name: ClassVar[str] = "mm_owner"
 
     def new_folio(self, pfn: int, order: int) -> MmOwnerFolio:
-        return MmOwnerFolio(pfn=pfn, order=order, mapcount=[0] * (1 << order))
+        owners = OwnerSlots(bits=16 if self.params.variant else 32)
+        return MmOwnerFolio(pfn=pfn, order=order, mapcount=[0] * (1 << order), owners=owners)
+
+    @property
+    def pincount_at(self) -> int:
+        return 64 + 20 if self.params.variant else 28
 
     def _owners(self, folio: FolioState) -> OwnerSlots:
         assert isinstance(folio, MmOwnerFolio)
@@ -54,8 +59,11 @@ class MmOwner(LargeMapcount):
         image.put_s32(MAPCOUNT_OFFSET, folio.mapcount[i] - 1)
         if i == 1:
             self._owners(folio).render(image, LARGE_MAPCOUNT_OFFSET, MM_ID_MAPCOUNT_OFFSET, MM_ID_OFFSET)
-            image.put_s32(ENTIRE_MAPCOUNT_OFFSET, folio.entire - 1)
             image.put_s32(NR_PAGES_MAPPED_OFFSET, folio.nr_mapped)
+        # 32-bit kernels have it in page[2], and pages of two none.
+        page, offset = (2, 16) if self.params.variant else (1, ENTIRE_MAPCOUNT_OFFSET)
+        if i == page:
+            image.put_s32(offset, folio.entire - 1)
 
     def ask(self, pfn: int, question: Question, page: int = 0) -> tuple[Answer, int]:
         folio = self.folio_of(pfn, page)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from .base import PageImage, TwinError
 
-SHARED_BIT = 63
-
 
 @dataclass(slots=True)
 class Slot:
@@ -28,11 +26,14 @@ class OwnerSlots:
         All mappings, whoever has them.
     slots : list of Slot, length 2
     shared : bool
+    bits : int
+        Of an id with its flag, and of a slot's mappings.
     """
 
     total: int = 0
     slots: list[Slot] = field(default_factory=lambda: [Slot(), Slot()])
     shared: bool = False
+    bits: int = 32
 
     def new(self, owner: int, nr: int) -> None:
         self.total = nr
@@ -40,9 +41,12 @@ class OwnerSlots:
 
     def add(self, owner: int, nr: int) -> None:
         self.total += nr
-        for slot in self.slots:
+        for number, slot in enumerate(self.slots):
             if slot.owner == owner:
                 slot.mappings += nr
+                if slot.mappings > 1 << (self.bits - 1):
+                    self.slots[number] = Slot()
+                    self.shared = True
                 return
         first, second = self.slots
         if first.owner == 0:
@@ -74,6 +78,6 @@ class OwnerSlots:
         """Write page[1]; between calls nobody holds the lock bit."""
         first, second = self.slots
         image.put_s32(total_at, self.total - 1)
-        image.put_s32(mapcount_at, first.mappings - 1)
-        image.put_s32(mapcount_at + 4, second.mappings - 1)
-        image.put_u64(ids_at, first.owner | second.owner << 32 | int(self.shared) << SHARED_BIT)
+        for number, slot in enumerate(self.slots):
+            image.put_signed(mapcount_at + number * self.bits // 8, slot.mappings - 1, self.bits // 8)
+        image.put_u64(ids_at, first.owner | second.owner << self.bits | int(self.shared) << (2 * self.bits - 1))
