@@ -45,6 +45,7 @@ from folio_perf.results import Outcome
 from folio_perf.validation.golden import FieldComparison, compare_golden
 
 sys.path.insert(0, str(Path(__file__).parent))
+import pin_tables
 import walk_tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -477,6 +478,26 @@ def presence() -> str:
     )
 
 
+_PIN_SCHEMES = tuple(f"`{scheme.partition(':')[2] or scheme}`" for scheme in pin_tables.SCHEMES)
+
+
+def pins_false() -> str:
+    """Say whom a count of references takes for pinned."""
+    return table(("referred to by", "of them", *_PIN_SCHEMES), pin_tables.false_rows())
+
+
+def pins_cost() -> str:
+    """Say what that costs."""
+    return table(("what", "kernel", *_PIN_SCHEMES), pin_tables.cost_rows())
+
+
+def overflow() -> str:
+    """Say how each reference count is driven over."""
+    return table(
+        ("scheme", "2 MiB folio", "of processes", "small folio", "forks", "pins", "then"), pin_tables.overflow_rows()
+    )
+
+
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "overview": overview,
     **{f"scheme {name}": partial(scheme_section, name) for name in engine.names("schemes")},
@@ -484,6 +505,9 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     "walks file": partial(walks, False),
     "fork server": server,
     "presence": presence,
+    "pins false": pins_false,
+    "pins cost": pins_cost,
+    "overflow": overflow,
     "policies": policies,
     "sizes": sizes,
     "rmw": lambda: _by_scheme_and_event(rmw_table()),
