@@ -72,6 +72,7 @@ class Op(enum.IntEnum):
     COMPACT = 34
     RECLAIM = 35
     PAGE_IDLE = 36
+    MEMORY_FAILURE = 37
 
 
 class EventFlag(enum.IntFlag):

@@ -674,5 +674,6 @@ _VERBS: dict[str, tuple[str, Callable[[_Assembler, _Words], str | None], str]] =
     "numa_balance": ("P R OFF N", _on_range(Op.NUMA_BALANCE), ""),
     "compact": ("", _alone(Op.COMPACT), ""),
     "reclaim": ("", _alone(Op.RECLAIM), ""),
+    "memory_failure": ("P R OFF N", _on_range(Op.MEMORY_FAILURE), ""),
     "page_idle": ("", _alone(Op.PAGE_IDLE), ""),
 }

@@ -44,6 +44,7 @@ _TRUTH_TOTALS: Final = (
     "copies_needless",
     "refused_needlessly",
     "skipped_as_shared",
+    "killed_needlessly",
     "partial_missed",
     "false_not_exclusive",
     "false_page_exclusive",

@@ -358,6 +358,10 @@ class ScenarioBuilder:
         """Reclaim all memory that can be had."""
         return self._add("reclaim")
 
+    def memory_failure(self, process: str, region: str, offset: int, nr: int) -> ScenarioBuilder:
+        """Let the pages mapped in the range go bad: those that map them are killed, unless a file has a clean copy."""
+        return self._add("memory_failure", process, region, offset, nr)
+
     def page_idle(self) -> ScenarioBuilder:
         """Look at the accessed bits of all memory, and clear them."""
         return self._add("page_idle")

@@ -49,6 +49,7 @@ ASKING = (
     "compact",
     "reclaim",
     "page_idle",
+    "memory_failure {spot}",
 )
 LENGTHS = (1, 1, 2, 3, 5, 8, 16, 17, 31, 64, 100, 128, 300, 512)
 
@@ -136,7 +137,7 @@ def random_scenario(seed: int, *, nr_operations: int = 40, mthp: bool = True) ->
         elif kind < 0.96:
             lines.append(f"total_mapcount {place}")
         elif kind < 0.98:
-            lines.append(rng.choice(ASKING).format(process=process, place=place))
+            lines.append(rng.choice(ASKING).format(process=process, place=place, spot=f"{process} {region} {offset} 1"))
         elif kind < 0.985:
             lines.append(rng.choice((f"pin {place}", f"unpin {process}", f"splice {place}", f"unsplice {process}")))
         elif kind < 0.99:

@@ -159,6 +159,29 @@ def test_partial_mappings_that_no_count_shows() -> None:
     assert run(builder, "no_page_mapcount").totals["partial_missed"] == 1
 
 
+def test_a_bad_page_kills_those_that_mapped_it() -> None:
+    anon = shared_once("bad", order0=True).fork("P0", "P1").memory_failure("P0", "A", 0, 1)
+    for scheme in (EXACT, LOST):
+        totals = run(anon, scheme).totals
+        assert (totals["memory_failures"], totals["killed"], totals["killed_needlessly"]) == (1, 2, 0)
+        assert totals["pages_live"] == 1
+    huge = shared_once("huge").memory_failure("P0", "A", 7, 1)
+    assert [run(huge, EXACT).totals[name] for name in ("folio_splits", "memory_failures", "killed")] == [1, 1, 1]
+
+
+def test_a_clean_page_kills_nobody_unless_it_is_said_to_be_mapped() -> None:
+    builder = ScenarioBuilder("clean", GEOMETRY).obj("F", "file", 1, warm=True).region("A", 1)
+    builder.map("P0", "A", "F", 0, 0, 1, "shared").touch("P0", "A", 0, 1, "r").forkmany("P0", 3, "G")
+    for child in range(3):
+        builder.touch(f"G/{child}", "A", 0, 1, "r")
+    builder.memory_failure("P0", "A", 0, 1)
+    for scheme, killed in ((EXACT, 0), (LOST, 4), (f"{LOST}:recount=on_reclaim", 0)):
+        totals = run(builder, scheme).totals
+        assert (totals["killed"], totals["killed_needlessly"]) == (killed, int(killed > 0))
+        # Two walks: one collects, one unmaps.
+        assert run(builder, scheme).row("memory_failure").vma_visits == 8
+
+
 @pytest.mark.parametrize("unknown", ["walk", "repair"])
 def test_who_walks_for_answers_is_right(unknown: str) -> None:
     builder = shared_once("walks").smaps("P0").pagemap("P0").kpagecount().numa_maps("P0").move_pages("P0", "A", 0, 512)

@@ -138,6 +138,7 @@ A, B = (0x100000000000 >> 12) + 3, (0x100000000000 + (1 << 32)) >> 12
         ("compact", event(Op.COMPACT)),
         ("reclaim", event(Op.RECLAIM)),
         ("page_idle", event(Op.PAGE_IDLE)),
+        ("memory_failure P0 A 0 2", event(Op.MEMORY_FAILURE, vpn=A, nr=2)),
         ("migrate P0 A 0 2", event(Op.MIGRATE, vpn=A, nr=2)),
     ],
 )
@@ -694,7 +695,7 @@ def test_builder_has_every_verb() -> None:
     builder.splice("P0", "A", 0, 1).unsplice("P0").ksm().splitdbg("P0", "A", 0, 1).splitdbg("P0", "A", 0, 1, 3)
     builder.swapon().swapoff().deferred_split().migrate("P0", "A", 0, 1).khugepaged("P0", "A", 0, 1)
     builder.pagemap("P0").numa_maps("P0").kpagecount().move_pages("P0", "A", 0, 1).numa_balance("P0", "A", 0, 1)
-    builder.compact().reclaim().page_idle()
+    builder.compact().reclaim().page_idle().memory_failure("P0", "A", 0, 1)
     scenario = builder.build()
     assert parse_scenarios(builder.text(), GEOMETRY) == [scenario]
     assert scenario.folio_policy == FolioPolicy(always_bytes=(65536,), madvise_bytes=(), name="always=64K")
@@ -767,7 +768,7 @@ def test_place_of_an_event() -> None:
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
-        ({"op": 99}, "event 1: op 99 must be below 37"),
+        ({"op": 99}, "event 1: op 99 must be below 38"),
         ({"cpu": 256}, "event 1: cpu 256 must be below 256"),
         ({"process": 1}, "event 1: process 1 must be below 1"),
         ({"flags": 1 << 7}, "event 1: flags 128 has a bit that means nothing"),

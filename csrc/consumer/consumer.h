@@ -30,6 +30,7 @@
 #define fperf_pagemap FPERF_FN(fperf_pagemap)
 #define fperf_numa_maps FPERF_FN(fperf_numa_maps)
 #define fperf_kpagecount FPERF_FN(fperf_kpagecount)
+#define fperf_memory_failure FPERF_FN(fperf_memory_failure)
 #define fperf_move_folio FPERF_FN(fperf_move_folio)
 #define fperf_numa_scan FPERF_FN(fperf_numa_scan)
 #define fperf_numa_fault FPERF_FN(fperf_numa_fault)
@@ -115,6 +116,12 @@ int fperf_collapse(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start,
 /* pageout.c: MADV_COLD and MADV_PAGEOUT. Asks whether others map the folio, in the terms of the version. */
 int fperf_advise_reclaim(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end,
 			 enum fperf_advice kind) FPERF_MUST_CHECK;
+
+/*
+ * memory_failure.c: one page has gone bad. Asks mapped after each VMA and at the end. Marks mms as doomed; *kill: their
+ * processes die.
+ */
+int fperf_memory_failure(struct fperf_sim *sim, uint64_t pfn, bool *kill) FPERF_MUST_CHECK;
 
 /* move_pages.c: mbind() and its like. Asks shared (page_mapcount up to v6.8). */
 int fperf_move_folio(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHECK;

@@ -51,7 +51,8 @@
 	X(NUMA_BALANCE,	numa_balance)				\
 	X(COMPACT,	compact)				\
 	X(RECLAIM,	reclaim)				\
-	X(PAGE_IDLE,	page_idle)
+	X(PAGE_IDLE,	page_idle)				\
+	X(MEMORY_FAILURE, memory_failure)
 
 enum fperf_op {
 #define X(NAME, name) FPERF_OP_##NAME,
@@ -95,7 +96,8 @@ enum fperf_op {
 	X(NUMA_FAULT,	numa_fault)				\
 	X(COMPACTION,	compaction)				\
 	X(SHRINK,	shrink)					\
-	X(PAGE_IDLE,	page_idle)
+	X(PAGE_IDLE,	page_idle)				\
+	X(MEMORY_FAILURE, memory_failure)
 
 enum fperf_event_kind {
 #define X(NAME, name) FPERF_EV_##NAME,
@@ -286,6 +288,7 @@ enum {
  *   numa_balance     process vpn nr: NUMA balancing scans the range, then its process touches it from another node
  *   pagemap, numa_maps   process: reads that file of /proc
  *   kpagecount       reads /proc/kpagecount
+ *   memory_failure   process vpn nr: the pages mapped there go bad
  *   compact, reclaim, page_idle  goes through all of memory
  *   swapon, swapoff  anonymous pages may be reclaimed by MADV_PAGEOUT; all pages come back
  */
@@ -437,6 +440,9 @@ struct fperf_totals {
 	uint64_t refused_needlessly; /* splits, migrations, collapses refused though mappings and caches hold all */
 	uint64_t skipped_as_shared; /* folios that one mm maps, passed over because others might */
 	uint64_t swap_slots_wasted; /* allocated for pages that nobody mapped */
+	uint64_t memory_failures; /* pages that went bad and were taken out of use */
+	uint64_t killed; /* processes, for having mapped them */
+	uint64_t killed_needlessly; /* pages among them: clean, unmapped, and their mappers killed all the same */
 	uint64_t partial_missed; /* partly unmapped folios that never came to the deferred split queue */
 	uint64_t false_not_exclusive; /* pagemap: pages mapped once, not said to be */
 	uint64_t false_page_exclusive; /* pagemap: pages mapped more than once, said to be mapped once */

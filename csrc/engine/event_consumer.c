@@ -100,3 +100,50 @@ int fperf_run_numa_balance(struct fperf_sim *sim, struct fperf_mm *mm, const str
 	}
 	return any ? FPERF_APPLIED : FPERF_NOOP;
 }
+
+/* Those that mapped the page die, or are let off. */
+static int kill_mappers(struct fperf_sim *sim, bool kill)
+{
+	int ret = 0;
+
+	for (uint32_t i = 0; !ret && i < sim->cap_processes; i++) {
+		struct fperf_process *const process = &sim->processes[i];
+
+		if (process->state != FPERF_PROC_ALIVE || !process->mm->doomed)
+			continue;
+		if (kill)
+			ret = fperf_run_exit(sim, process);
+		else
+			process->mm->doomed = false;
+		sim->totals.killed += kill;
+	}
+	return ret;
+}
+
+int fperf_run_memory_failure(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e)
+{
+	const struct fperf_process *const process = fperf_process_of(sim, e->process);
+	bool any = false;
+
+	for (uint64_t vpn = e->vpn; vpn < e->vpn + e->nr && process->mm == mm; vpn++) {
+		const uint64_t *const pmd = fperf_pmd_peek(sim, mm, vpn);
+		uint64_t entry = pmd ? *pmd : 0, pfn;
+		bool kill;
+		int ret;
+
+		if (entry && !(entry & FPERF_PTE_LEAF))
+			entry = fperf_table(&sim->mem, fperf_pmd_table(entry))[fperf_pte_index(sim, vpn)];
+		if ((entry & FPERF_PTE_STATE) != FPERF_PTE_PRESENT)
+			continue;
+		pfn = fperf_pte_pfn(entry) + (entry & FPERF_PTE_LEAF ? fperf_pte_index(sim, vpn) : 0);
+		fperf_event_begin(&sim->door, FPERF_EV_MEMORY_FAILURE);
+		ret = fperf_memory_failure(sim, pfn, &kill);
+		if (ret < 0)
+			return ret;
+		any |= ret == FPERF_APPLIED;
+		ret = kill_mappers(sim, kill);
+		if (ret)
+			return ret;
+	}
+	return any ? FPERF_APPLIED : FPERF_NOOP;
+}

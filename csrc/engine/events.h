@@ -22,6 +22,8 @@
 #define fperf_run_splice FPERF_FN(fperf_run_splice)
 #define fperf_run_touch FPERF_FN(fperf_run_touch)
 #define fperf_run_smaps FPERF_FN(fperf_run_smaps)
+#define fperf_run_exit FPERF_FN(fperf_run_exit)
+#define fperf_run_memory_failure FPERF_FN(fperf_run_memory_failure)
 #define fperf_run_split FPERF_FN(fperf_run_split)
 #define fperf_run_numa_balance FPERF_FN(fperf_run_numa_balance)
 #define fperf_touch_range FPERF_FN(fperf_touch_range)
@@ -50,6 +52,9 @@ int fperf_touch_range(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t vpn, 
 /* event_consumer.c: every folio that the range maps, once. */
 int fperf_run_consumer(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
 int fperf_run_split(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
+int fperf_run_memory_failure(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
+/* run.c: the process ends, as part of another event, too. */
+int fperf_run_exit(struct fperf_sim *sim, struct fperf_process *process) FPERF_MUST_CHECK;
 int fperf_run_numa_balance(struct fperf_sim *sim, struct fperf_mm *mm, const struct fperf_event *e) FPERF_MUST_CHECK;
 
 /* event_hold.c: pin, splice, mlock; check_pinnable(): does io_uring take the pages of these VMAs? */

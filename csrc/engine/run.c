@@ -112,7 +112,7 @@ static int run_exec(struct fperf_sim *sim, struct fperf_process *process)
 }
 
 /* The mm goes first, then the files: what rings and pipes hold outlives the mappings. */
-static int run_exit(struct fperf_sim *sim, struct fperf_process *process)
+int fperf_run_exit(struct fperf_sim *sim, struct fperf_process *process)
 {
 	int ret;
 
@@ -172,7 +172,7 @@ static int run_one(struct fperf_sim *sim, const struct fperf_event *e)
 	case FPERF_OP_EXEC:
 		return run_exec(sim, process);
 	case FPERF_OP_EXIT:
-		return run_exit(sim, process);
+		return fperf_run_exit(sim, process);
 	case FPERF_OP_TRUNCATE:
 	case FPERF_OP_READ_OBJECT:
 	case FPERF_OP_DROP_OBJECT:
@@ -193,6 +193,8 @@ static int run_one(struct fperf_sim *sim, const struct fperf_event *e)
 		return fperf_reclaim(sim);
 	case FPERF_OP_PAGE_IDLE:
 		return fperf_page_idle(sim);
+	case FPERF_OP_MEMORY_FAILURE:
+		return fperf_run_memory_failure(sim, mm, e);
 	case FPERF_OP_NUMA_BALANCE:
 		return fperf_run_numa_balance(sim, mm, e);
 	case FPERF_OP_PIN:

@@ -53,7 +53,7 @@ static inline bool fperf_is_live_head(const struct fperf_sim *sim, uint64_t pfn)
 /* On an LRU list: anonymous, or in the page cache. */
 static inline bool fperf_is_reclaimable(const struct fperf_sim *sim, uint64_t folio)
 {
-	return sim->folios[folio].anon || sim->folios[folio].object;
+	return !sim->folios[folio].poisoned && (sim->folios[folio].anon || sim->folios[folio].object);
 }
 
 /* ---- anon_exclusive.c: PageAnonExclusive, v5.19+ ---- */

@@ -72,6 +72,7 @@ struct fperf_mm {
 	uint32_t root_table;
 	bool has_large;	 /* a large folio was mapped here once */
 	bool has_pinned; /* something was pinned here once */
+	bool doomed; /* maps a page that has gone bad; not beyond its event */
 	struct fperf_vma **vmas; /* sorted by address */
 	uint32_t nr_vmas, cap_vmas, cached;
 	uint64_t at;
@@ -107,6 +108,7 @@ struct fperf_folio {
 	bool lazyfree; /* not swap-backed: reclaim discards it, unless it was written since */
 	bool dirty;    /* an entry that said so is gone; of anonymous folios */
 	bool leaked;
+	bool poisoned; /* its page has gone bad and is never used again */
 	bool misplaced; /* NUMA balancing has marked it */
 	bool suspect, partial_missed; /* unmapped in part by this event; left so, and not on the queue */
 };

@@ -181,8 +181,8 @@ static bool test_names_stand_in_order(void)
 		uint32_t last;
 		const char *name;
 	} cases[] = {
-		{ FPERF_NAMES_OPS, FPERF_OP_PAGE_IDLE, "page_idle" },
-		{ FPERF_NAMES_EVENT_KINDS, FPERF_EV_PAGE_IDLE, "page_idle" },
+		{ FPERF_NAMES_OPS, FPERF_OP_MEMORY_FAILURE, "memory_failure" },
+		{ FPERF_NAMES_EVENT_KINDS, FPERF_EV_MEMORY_FAILURE, "memory_failure" },
 		{ FPERF_NAMES_CAUSES, FPERF_CAUSE_FIXED, "fixed" },
 		{ FPERF_NAMES_FIELDS, FPERF_FIELD_RMAP_LOCK, "rmap_lock" },
 		{ FPERF_NAMES_FIELD_CLASSES, FPERF_FIELD_RMAP_LOCK, "REST" },

@@ -121,6 +121,9 @@ cdef extern from "core/fperf_types.h" nogil:
         uint64_t refused_needlessly
         uint64_t skipped_as_shared
         uint64_t swap_slots_wasted
+        uint64_t memory_failures
+        uint64_t killed
+        uint64_t killed_needlessly
         uint64_t partial_missed
         uint64_t false_not_exclusive
         uint64_t false_page_exclusive
