@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Tables of docs/pins.md: who is falsely taken for pinned, what that costs, and which reference count overflows when.
 
-Nothing here is a formula: the model runs the scenario, or, where nobody could run it to its end, a short form of it, and
-the table says so.
+Nothing here is a formula: the model runs the scenario, or, where nobody could run it to its end, a short form of it,
+and the table says so.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _forks(builder: ScenarioBuilder, processes: int) -> list[str]:
 
 
 def shared_file(processes: int, order: int) -> Scenario:
-    """A file of `PAGES` folios of which folio i is mapped by processes * (i + 1) / PAGES processes; all are asked."""
+    """Map a file of `PAGES` folios of which folio i is mapped by N(i + 1)/PAGES of N processes; ask all."""
     nr = PAGES << order
     builder = ScenarioBuilder("mapped", GEOMETRY).obj("F", "file", nr, order=order).region("A", nr).readobj("F")
     builder.map("P0", "A", "F", 0, 0, nr, "shared")
@@ -49,7 +49,7 @@ def shared_file(processes: int, order: int) -> Scenario:
 
 
 def held_by_pipes(holders: int) -> Scenario:
-    """A page of P0 that so many pipes hold a reference to, and no device a pin; it is asked."""
+    """Let so many pipes hold a reference to a page of P0, which no device has pinned, and ask."""
     builder = ScenarioBuilder("held", GEOMETRY).obj("F", "file", 1).region("A", 1).readobj("F")
     builder.map("P0", "A", "F", 0, 0, 1, "shared").touch("P0", "A", 0, 1, "r")
     # Each forgets the mapping again, so that only what the pipe holds adds up.
@@ -68,7 +68,7 @@ def false_share(scenario: Scenario, scheme: str, folios: int) -> float:
 
 
 def false_rows() -> list[tuple[str, ...]]:
-    """False "maybe pinned" by what refers to a folio."""
+    """Count false "maybe pinned" by what refers to a folio."""
     rows = []
     for order, what in ((0, "order 0"), (4, "order 4")):
         for processes in _MAPPERS if not order else _MAPPERS[-1:]:
@@ -123,7 +123,7 @@ def cost_of(cost: Cost, scheme: str, children: int = CHILDREN) -> int:
 
 
 def cost_rows() -> list[tuple[str, ...]]:
-    """What false alarms cost, by kernel and scheme."""
+    """Count what false alarms cost, by kernel and scheme."""
     return [(cost.what, cost.kernel, *(f"{cost_of(cost, scheme):,}" for scheme in SCHEMES)) for cost in COSTS]
 
 
@@ -131,7 +131,7 @@ def cost_rows() -> list[tuple[str, ...]]:
 
 
 def refs_per_mapping(scheme: str, order: int) -> int:
-    """References that one more VMA adds that maps a whole file folio by PTEs."""
+    """Count references that one more VMA adds that maps a whole file folio by PTEs."""
     peaks = [
         int(simulate(_attack(mappings, order), scheme=scheme, backend="count").totals["refs_peak"] or 0)
         for mappings in (8, 16)
@@ -144,7 +144,7 @@ def _attack(mappings: int, order: int) -> Scenario:
 
 
 def refs_per_fork(scheme: str) -> int:
-    """References that one more child adds of a process that maps a THP by PTEs."""
+    """Count references that one more child adds of a process that maps a THP by PTEs."""
     peaks = []
     for children in (8, 16):
         builder = ScenarioBuilder("forks", GEOMETRY).region("A", 512).map_anon("P0", "A")
@@ -155,7 +155,7 @@ def refs_per_fork(scheme: str) -> int:
 
 
 def refs_per_pin(scheme: str, order: int) -> int:
-    """References that a pin of a page adds."""
+    """Count references that a pin of a page adds."""
     counts = []
     for pinned in (False, True):
         simulation, folio = _one_folio(scheme, order, pinned=pinned)
@@ -181,7 +181,7 @@ def _one_folio(scheme: str, order: int, *, pinned: bool) -> tuple[engine.Simulat
 
 
 def last_step(scheme: str) -> str:
-    """What the mapping that follows 2^31 - 1 references does to a page-cache page, and the pin after that."""
+    """Say what the mapping that follows 2^31 - 1 references does to a page-cache page, and the pin after that."""
     builder = ScenarioBuilder("last", GEOMETRY).obj("M", "memfd", 1).region("A", 1)
     builder.map("P0", "A", "M", 0, 0, 1, "shared").touch("P0", "A", 0, 1, "w").forkmany("P0", 4, "C")
     for child in range(3):
@@ -214,7 +214,7 @@ def _pins_to_the_end(scheme: str) -> int:
 
 
 def _mapping_cost(each: int, order: int) -> str:
-    """Processes and GiB that so many full mappings take."""
+    """Say how many processes and GiB so many full mappings take."""
     if each <= 0:
         return "-"
     mappings = _SIGN // each
@@ -232,7 +232,7 @@ def _fork_cost(each: int) -> str:
 
 
 def overflow_rows() -> list[tuple[str, ...]]:
-    """How each scheme's reference count is driven to 2^31."""
+    """Say how each scheme's reference count is driven to 2^31."""
     rows = []
     for scheme in (*SCHEMES, "large_mapcount", "no_page_mapcount"):
         large, small = refs_per_mapping(scheme, 9), refs_per_mapping(scheme, 0)
