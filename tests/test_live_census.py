@@ -267,7 +267,10 @@ def memories(draw: st.DrawFn) -> tuple[list[int], list[int], list[tuple[str, int
         made.append((kind, order, count))
         bits = int(flag(*KIND_FLAGS[kind]))
         head, tail = (1 << HEAD, 1 << TAIL) if order else (0, 0)
-        flags += [bits | head, *([1 << TAIL if draw(st.booleans()) else bits | tail] * ((1 << order) - 1))]
+        # A page that is mapped says so; tails of old kernels say little else.
+        mapped = [(each > 0) << MMAP for each in count]
+        of_tail = 1 << TAIL if draw(st.booleans()) else bits & ~(1 << MMAP) | tail
+        flags += [bits & ~(1 << MMAP) | head | mapped[0], *(of_tail | each for each in mapped[1:])]
         counts += count
     return flags, counts, made
 

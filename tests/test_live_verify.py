@@ -219,6 +219,18 @@ def test_knobs_and_processes_after_the_runner_was_killed(number: signal.Signals)
 
 
 @needs_kernel
+def test_knobs_after_the_watchdog_was_killed() -> None:
+    before = runner.KHUGEPAGED.read_text()
+    with Machine() as machine:
+        assert runner.KHUGEPAGED.read_text() != before or before == "4294967295\n"
+        machine._knobs._process.kill()
+        machine._knobs._process.wait()
+        with pytest.raises((RuntimeError, OSError)):
+            machine._knobs.restore()
+    assert runner.KHUGEPAGED.read_text() == before
+
+
+@needs_kernel
 def test_without_rights_page_tables_and_smaps_are_compared() -> None:
     unshare = shutil.which("unshare")
     if unshare is None or subprocess.run([unshare, "--user", "true"], capture_output=True).returncode:

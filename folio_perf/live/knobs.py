@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from folio_perf._native import live as native
 from folio_perf.live import watchdog
@@ -29,6 +29,7 @@ class Knobs:
 
     def __init__(self, lock: socket.socket) -> None:
         self._lock = lock
+        self._old: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -48,11 +49,15 @@ class Knobs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._socket.close()
-        self._process.wait()
+        if self._process.wait():
+            # Somebody has killed the one who should have done it.
+            for path, value in reversed(self._old.items()):
+                Path(path).write_text(value)
 
     def set(self, path: str | Path, value: str) -> None:
         """Write a knob; OSError as open(2) and write(2)."""
-        self._ask({"do": "set", "path": str(path), "value": value})
+        old = self._ask({"do": "set", "path": str(path), "value": value})["old"]
+        self._old.setdefault(str(path), old)
 
     def swapon(self) -> None:
         """Swap to a new file of 64 MiB; OSError as swapon(2)."""
@@ -65,8 +70,9 @@ class Knobs:
     def restore(self) -> None:
         """Put everything back now."""
         self._ask({"do": "restore"})
+        self._old.clear()
 
-    def _ask(self, request: dict[str, str]) -> None:
+    def _ask(self, request: dict[str, str]) -> dict[str, Any]:
         self._socket.send(json.dumps(request).encode())
         packet = self._socket.recv(_PACKET)
         if not packet:
@@ -74,3 +80,4 @@ class Knobs:
         reply = json.loads(packet)
         if reply["errno"]:
             raise OSError(reply["errno"], reply["error"], request.get("path"))
+        return dict(reply)

@@ -222,6 +222,8 @@ class PageFrames:
         flags, counts = flags.copy(), counts.copy()
         for start, end in _runs(which):
             flags[start:end] = self.flags(first + start, end - start)
+        # A page is mapped if and only if its flags say so: most memory is not, and need not be counted again.
+        for start, end in _runs(which & _near((flags & flag(MMAP) != 0) | (counts != 0))):
             counts[start:end] = self.counts(first + start, end - start)
         return flags, counts
 
@@ -284,6 +286,14 @@ def _whole_folios(starts: Ints, pages: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return pages
     any_page = np.logical_or.reduceat(pages, starts)
     return np.repeat(any_page, np.diff(np.append(starts, pages.size)))[-pages.size :]
+
+
+def _near(pages: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """All pages of the windows some pages are in."""
+    starts = np.arange(0, pages.size, _WINDOW)
+    if not starts.size:
+        return pages
+    return np.repeat(np.logical_or.reduceat(pages, starts), _WINDOW)[: pages.size]
 
 
 def _runs(which: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

@@ -46,6 +46,7 @@ class Watchdog:
             match request["do"]:
                 case "set":
                     self.set(request["path"], request["value"])
+                    return {"errno": 0, "error": "", "old": self._old[request["path"]]}
                 case "swapon":
                     self.swapon()
                 case "swapoff":
@@ -109,6 +110,7 @@ class Watchdog:
 
 
 def _write(path: str, value: str) -> None:
+    """Write a knob in one go."""
     file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(file, value.encode())
