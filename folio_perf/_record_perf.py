@@ -10,7 +10,9 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from select import select
 from typing import IO, Final, Self
@@ -47,6 +49,7 @@ _MAGIC: Final = b"PERFILE2"
 _PIPE_HEADER: Final = (16).to_bytes(8, "little")  # struct perf_pipe_file_header: magic and its own size, nothing else
 _SHOWN: Final = ("--show-mmap-events", "--show-task-events", "--show-lost-events")
 _POLL_S: Final = 0.05
+_PING_S: Final = 0.2
 _CHUNK_BYTES: Final = 1 << 20
 
 
@@ -186,6 +189,9 @@ class Perf:
         except BaseException:
             self._close()
             raise
+        os.set_blocking(tell, False)
+        os.set_blocking(heard, False)
+        self._next_ping = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -206,8 +212,27 @@ class Perf:
             self._process.send_signal(signal.SIGINT)
 
     def has_ended(self) -> bool:
-        """Whether perf writes nothing any more."""
-        return self._process.poll() is not None
+        """Whether perf writes nothing any more; if it does, let it write what it has, every now and then.
+
+        By itself perf waits until half a buffer of 8 MiB is full, which a kill of it would lose.
+        """
+        if self._process.poll() is not None:
+            return True
+        if (now := time.monotonic()) >= self._next_ping:
+            self._next_ping = now + _PING_S
+            _, tell, heard, _ = self._control
+            with suppress(BlockingIOError):
+                os.read(heard, 1 << 12)
+            with suppress(BlockingIOError):
+                os.write(tell, b"ping\n")
+        return False
+
+    def failure(self) -> str:
+        """Return why perf, which has ended, did not write everything; empty if it did."""
+        status = self._process.wait()
+        if status in (0, -signal.SIGINT):
+            return ""
+        return self.last_word() or ("perf was killed" if status < 0 else f"perf ended with status {status}")
 
     def last_word(self) -> str:
         """Return what perf complained of, in one line."""
@@ -277,7 +302,8 @@ def perf_data_source(path: str | os.PathLike[str], *, name: str = "", command: s
     kernel, recorded = _described(source)
     attached = re.search(r" -p (\d+) ", recorded)
     builder = RowBuilder(4096, starts_with=int(attached[1]) if attached else None)
-    reader = PerfScriptReader(builder, kernel=kernel, command=command or recorded)
+    # A recording of a process that was there already does not name its program.
+    reader = PerfScriptReader(builder, kernel=kernel, command=command or ("" if attached else recorded))
     return RowSource(
         reader,
         _data_lines(source, builder),

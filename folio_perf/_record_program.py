@@ -77,6 +77,8 @@ class Program:
 
     def start(self, *, at_end: Callable[[], object]) -> None:
         """Let the child become the program; `at_end` is called, from another thread, once it has ended."""
+        if self.ended_by is not None:
+            raise RecordError(f"{self.ended_by.name} before the program began")
         self._at_end = at_end
         self._started = True
         os.write(self._gate, b"x")

@@ -382,11 +382,12 @@ class Converter:
             return
         self._hidden.cut(process, new_address, new_address + new_length, index)
         new_vpn, new_nr = self._outer(new_address, new_length)
+        vpn, nr = self._inner(address, length)  # what it shares with neighbours stays with them
         if address == new_address:
-            vpn, nr = self._outer(address, length)
-        else:
-            vpn, nr = self._inner(address, length)  # what it shares with neighbours stays with them
-        if (vpn, nr) == (new_vpn, new_nr):
+            # Its first page may be that of a neighbour by now; what grows or shrinks is the end.
+            nr = self._up(address + length) - vpn
+            new_vpn, new_nr = vpn, self._up(new_address + new_length) - vpn
+        if (vpn, nr) == (new_vpn, new_nr) or not new_nr:
             self.dropped["mremap_within_a_page"] += 1
         elif nr:
             self._emit(index, EV_MREMAP, row[1], process, 0, 0, vpn, nr, new_vpn, new_nr)

@@ -172,7 +172,7 @@ def _record_by_perf(command: Sequence[str], target: Path) -> Recording:
     with Program(command) as program, Perf(perf, program.pid, data) as recorder:
         program.start(at_end=recorder.end)
         header = _convert(program, recorder, target, shlex.join(command))
-        cut_short = "" if program.has_ended or program.ended_by else recorder.last_word() or "perf was killed"
+        cut_short = recorder.failure()
         program.end()
         status = program.wait()
     data.unlink()
@@ -196,9 +196,11 @@ def _convert(program: Program, recorder: Perf, target: Path, command: str) -> Tr
 
     def lines() -> Iterator[str]:
         yield from script
+        if not recorder.has_ended():
+            raise TraceError(f"perf script ended early: {script.last_word()}", source=recorder.data.name)
         if not builder.has_rows:
             raise TraceError(f"no events: {script.last_word()}", source=recorder.data.name)
-        if not program.has_ended and not program.ended_by:
+        if builder.has_living_root or recorder.failure():
             builder.assumed["recording_cut_short"] = 1
 
     source = RowSource(

@@ -63,6 +63,11 @@ def finish(child: subprocess.Popen[str]) -> Any:
     return json.loads(out)
 
 
+def until_killed(folder: Path) -> list[str]:
+    """A program that does not end by itself, and says in a file that it has begun."""
+    return ["sh", "-c", f"ls / > /dev/null; echo yes > {folder}/started; exec sleep 60"]
+
+
 def wait_for(path: Path, nr_bytes: int) -> None:
     deadline = time.monotonic() + 30
     while not path.exists() or path.stat().st_size < nr_bytes:
@@ -196,13 +201,12 @@ def test_clone_flags_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_recording_ended_by_a_signal_is_a_trace(tmp_path: Path, number: signal.Signals) -> None:
     target = tmp_path / "t.parquet"
-    child = start("record", "-o", str(target), "--json", "--", "sh", "-c", "ls / > /dev/null; exec sleep 60")
-    wait_for(data_path(target), 1)
-    time.sleep(0.5)
+    child = start("record", "-o", str(target), "--json", "--", *until_killed(tmp_path))
+    wait_for(tmp_path / "started", 1)
     child.send_signal(number)
     value = finish(child)
     assert value["rows"] == read_trace(target).rows.size > 0
-    assert list(tmp_path.iterdir()) == [target]
+    assert not data_path(target).exists()
 
 
 @pytest.mark.usefixtures("perf")
@@ -249,6 +253,58 @@ def test_data_cut_short_are_read_to_where_they_end(tmp_path: Path, perf_data: Pa
         # Behind the events stand only features of the header.
         assert trace.rows.size < complete or share > 0.8
         assert ("recording_cut_short" in trace.header.assumed) == (trace.rows.size < complete)
+
+
+@pytest.mark.usefixtures("perf")
+def test_when_perf_is_killed_the_program_ends_and_what_came_before_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "t.parquet"
+    child = start("record", "-o", str(target), "--json", "--", *until_killed(tmp_path))
+    wait_for(tmp_path / "started", 1)
+    time.sleep(1)  # perf writes what it has seen
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    (perf,) = (pid for pid in pids if parent_and_words(pid) == (child.pid, [shutil.which("perf"), "record"]))
+    os.kill(perf, signal.SIGKILL)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert "the recorder ended early (perf was killed); what came before is kept" in err
+    value = json.loads(out)
+    assert value["rows"] == read_trace(target).rows.size > 0
+    assert value["assumed"]["import"]["recording_cut_short"] == 1
+    assert not data_path(target).exists()
+
+
+def parent_and_words(pid: int) -> tuple[int, list[str]]:
+    try:
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return parent, Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:2]
+    except OSError:
+        return 0, []
+
+
+@pytest.mark.usefixtures("perf")
+def test_a_full_disk_is_named_and_what_was_written_is_kept(tmp_path: Path) -> None:
+    """On a file system of 2 MiB of its own; perf's data of forty thousand faults do not fit."""
+    small = tmp_path / "small"
+    kept = tmp_path / "kept"
+    small.mkdir()
+    kept.mkdir()
+    record_it = f'{sys.executable} -m folio_perf record -o {small}/t.parquet -- {sys.executable} -S -c "$1"'
+    script = f"mount -t tmpfs -o size=2m tmpfs {small} || exit 99; {record_it}; echo $? > {kept}/status"
+    program = "import time\nfor _ in range(4): x = bytearray(40 << 20); time.sleep(0.1)"
+    words = ["unshare", "-m", "sh", "-c", f"{script}; cp {small}/* {kept}", "sh", program]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode == 99 or shutil.which("unshare") is None:
+        pytest.skip("no file system of its own can be mounted")
+    assert "No space left on device" in done.stderr
+    if (kept / "status").read_text() == "2\n":  # no room for the trace either
+        assert f"stays in {small}/t.parquet.perf.data" in done.stderr
+        assert sorted(path.name for path in kept.iterdir()) == ["status", "t.parquet.perf.data"]
+        trace = import_perf_data(kept / "t.parquet.perf.data")
+    else:
+        assert "the recorder ended early" in done.stderr
+        assert sorted(path.name for path in kept.iterdir()) == ["status", "t.parquet"]
+        trace = read_trace(kept / "t.parquet")
+    assert trace.rows.size > 1000 and trace.header.assumed["recording_cut_short"] == 1
 
 
 def test_what_cannot_be_recorded_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,9 +43,19 @@ def test_recordings_replay_without_contradiction(path: Path, spec: str) -> None:
         assert totals["leaked_pages"] == 0
 
 
-@pytest.mark.parametrize(("page_size", "policy"), [("16K", "thp"), ("64K", "order0"), ("4K", "mthp=16K,64K")])
+COMBINATIONS = [
+    *(("4K", policy) for policy in ("order0", "default", "mthp=64K", "mthp=16K,64K,2M", "thp")),
+    *(("16K", policy) for policy in ("order0", "default", "mthp=64K,2M", "thp")),
+    *(("64K", policy) for policy in ("order0", "default", "mthp=256K,2M", "thp")),
+]
+WHOLE_TRACES = {("16K", "thp"), ("64K", "order0"), ("4K", "mthp=16K,64K,2M")}
+
+
+@pytest.mark.parametrize(("page_size", "policy"), COMBINATIONS)
 @pytest.mark.parametrize("path", TRACES, ids=lambda path: path.stem)
 def test_the_same_program_on_other_pages(path: Path, page_size: str, policy: str) -> None:
+    if path.stem != "redis-bgsave-thp" and (page_size, policy) not in WHOLE_TRACES:
+        pytest.skip("held by the shortest of the four")
     geometry = Geometry.from_text(page_size)
     scenario = read_trace(path).to_scenario(geometry)
     simulation = new_simulation(
@@ -60,7 +70,7 @@ def test_the_same_program_on_other_pages(path: Path, page_size: str, policy: str
     simulation.run(scenario.events, status)
     simulation.check()
     # Mappings of 4 KiB pages do not all fit a coarser grid: docs/traces.md says which way each is rounded.
-    assert np.count_nonzero(status < 0) <= (0.01 if page_size == "4K" else 0.02) * scenario.nr_events
+    assert np.count_nonzero(status < 0) <= (0 if page_size == "4K" else 0.008 * scenario.nr_events)
 
 
 def test_children_of_vfork_share_their_parents_mm() -> None:

@@ -26,7 +26,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from folio_perf._perf_script import PerfScriptReader
 from folio_perf._simulation import new_simulation
+from folio_perf._trace_builder import RowBuilder, rows_of_lines
+from folio_perf._trace_rows import MAX_HELD_ROWS, PIECE_ROWS
 from folio_perf.geometry import Geometry
 from folio_perf.profile import load_profile
 from folio_perf.scenario import ADVICES, EVENT_DTYPE, EventFlag, Op
@@ -843,7 +846,7 @@ def test_a_move_at_larger_pages_leaves_what_it_shares_with_neighbours() -> None:
     made = recording.convert(64 << 10)
     assert shown(made)[1:] == [
         ("MREMAP", 0, 0, 0, 0x7F000001, 2, 0x7F100000, 5),
-        ("MREMAP", 0, 0, 0, 0x7F100000, 5, 0x7F100000, 10),
+        ("MREMAP", 0, 0, 0, 0x7F100001, 4, 0x7F100001, 9),
         ("MMAP", 0, 0, RW_FIXED, 0x7F200000, 1, 0, 0),
     ]
     assert made.assumed == {"mremap_within_a_page_is_mmap": 1}
@@ -1187,6 +1190,32 @@ def test_arguments() -> None:
         TraceHeader(origin="", kernel="", command="", page_size_bytes=4096, dropped={"x": -1})
 
 
+def test_what_perf_lost_is_counted() -> None:
+    recording = Recording().fault(0x1000)
+    recording.add("PERF_RECORD_LOST lost 90139")
+    recording.add("PERF_RECORD_LOST_SAMPLES lost 2")
+    assert recording.read().header.dropped == {"lost_by_perf": 90141}
+
+
+def test_rows_leave_while_the_recording_is_read() -> None:
+    """A munmap in the air holds them back, but not for ever."""
+    recording = Recording().mmap(0x7F0000000000, 0x1000)
+    recording.add("syscalls:sys_enter_munmap: addr: 0x7f0000000000, len: 0x1000", tid=11)
+    nr_faults = MAX_HELD_ROWS + 3 * PIECE_ROWS
+    for number in range(nr_faults):
+        recording.fault(0x7F0000100000 + number * PAGE)
+    recording.add("syscalls:sys_exit_munmap: 0x0", tid=11)
+    builder = RowBuilder(PAGE)
+    sizes = []
+    for rows in rows_of_lines(PerfScriptReader(builder), recording.lines, source="test"):
+        sizes.append(rows.size)
+        last = OPS[int(rows["op"][-1])]
+    # The munmap is in its place no more: it stands where it ended.
+    assert sum(sizes) == 1 + nr_faults + 1 and last == "munmap"
+    assert max(sizes) < MAX_HELD_ROWS + PIECE_ROWS and len(sizes) >= 3
+    assert builder.assumed["effect_at_end_of_call"] == 1
+
+
 def test_pages_that_were_not_in_the_page_cache_stay_out_of_it(tmp_path: Path) -> None:
     """A file of 16 pages, 5 to 7 absent: fault-around maps 13 of them, all 16 without the holes."""
     recording = Recording()
@@ -1212,7 +1241,9 @@ def test_pages_that_were_not_in_the_page_cache_stay_out_of_it(tmp_path: Path) ->
     assert mapped(holes, Geometry(page_size_bytes=16 << 10)) == mapped(whole, Geometry(page_size_bytes=16 << 10))
 
 
-@pytest.mark.parametrize("absent", [{0: ((0, 0),)}, {0: ((4096, 4096), (0, 4096))}, {700: ((0, 4096),)}, {0: ((-1, 2),)}])
+@pytest.mark.parametrize(
+    "absent", [{0: ((0, 0),)}, {0: ((4096, 4096), (0, 4096))}, {700: ((0, 4096),)}, {0: ((-1, 2),)}]
+)
 def test_bad_ranges_of_absent_pages(absent: dict[int, tuple[tuple[int, int], ...]]) -> None:
     header = trace("redis-bgsave-thp").header
     with pytest.raises(ValueError, match="absent"):
