@@ -45,6 +45,7 @@ _TRUTH_TOTALS: Final = (
     "refused_needlessly",
     "skipped_as_shared",
     "killed_needlessly",
+    "swap_slots_kept",
     "partial_missed",
     "false_not_exclusive",
     "false_page_exclusive",

@@ -126,6 +126,7 @@ _TOTALS: Final[Mapping[str, str]] = {
     "refused_needlessly": "refused needlessly",
     "skipped_as_shared": "skipped as shared, falsely",
     "swap_slots_wasted": "swap slots for nothing",
+    "swap_slots_kept": "swap slots kept for nothing",
     "memory_failures": "pages gone bad",
     "killed": "processes killed",
     "killed_needlessly": "bad pages, killed for nothing",

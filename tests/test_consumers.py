@@ -159,6 +159,23 @@ def test_partial_mappings_that_no_count_shows() -> None:
     assert run(builder, "no_page_mapcount").totals["partial_missed"] == 1
 
 
+def test_the_swap_cache_is_kept_for_what_is_said_to_be_mapped() -> None:
+    """Four processes swap a page in again, then all drop it: today its slot is free then."""
+    builder = ScenarioBuilder("swap", GEOMETRY).region("A", 1).map_anon("P0", "A").touch("P0", "A", 0, 1, "w")
+    builder.forkmany("P0", 3, "G").swapon().madv("P0", "A", 0, 1, "PAGEOUT").try_to_unmap("P0", "A", 0, 1)
+    for name in ("P0", "G/0", "G/1", "G/2"):
+        builder.touch(name, "A", 0, 1, "r")
+    mapped = [run(builder, scheme).totals for scheme in (EXACT, LOST)]
+    assert [totals["swap_ins"] for totals in mapped] == [4, 4]
+    for name in ("P0", "G/0", "G/1", "G/2"):
+        builder.madv(name, "A", 0, 1, "DONTNEED")
+    right, wrong = run(builder, EXACT).totals, run(builder, LOST).totals
+    assert (right["pages_live"], right["swap_slots_kept"]) == (0, 0)
+    # The page that was swapped out at Many is not free, either.
+    assert (wrong["pages_live"], wrong["swap_slots_kept"]) == (2, 1)
+    assert run(builder, f"{LOST}:unknown=repair").totals["pages_live"] == 0
+
+
 def test_a_bad_page_kills_those_that_mapped_it() -> None:
     anon = shared_once("bad", order0=True).fork("P0", "P1").memory_failure("P0", "A", 0, 1)
     for scheme in (EXACT, LOST):

@@ -13,7 +13,7 @@ static bool only_reference(struct fperf_sim *sim, const struct fperf_query *quer
 	if (fperf_folio_load_refs(sim, query->folio) > 1 + fperf_swap_cached(sim, query->folio))
 		return false;
 	/* Under the folio lock the swap cache is dropped if it can be, and the count is read again. */
-	if (fperf_swap_cached(sim, query->folio))
+	if (fperf_swap_cached(sim, query->folio) && !fperf_swap_cache_free(sim, query->folio))
 		return false;
 	/* Before v5.18 the mapcount was asked too. */
 	if (sim->prof.version < FPERF_KERNEL(5, 18)) {

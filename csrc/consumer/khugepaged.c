@@ -109,7 +109,7 @@ static void move_out(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t base
 		fperf_content_copy(sim, copy + i, pfn, nr);
 		run = fperf_run_at(sim, vma, pfn, nr, base + i, batched, batched);
 		fperf_rmap_unmap(sim, &run);
-		fperf_folio_maybe_free(sim, run.folio);
+		fperf_folio_unmapped(sim, run.folio);
 	}
 }
 

@@ -60,7 +60,7 @@ int fperf_memory_failure(struct fperf_sim *sim, uint64_t pfn, bool *kill)
 	*kill = false;
 	/* A folio that cannot be split, or whose page others have in swap, is left alone. */
 	ret = fperf_folio_order(sim, pfn) ? fperf_split_huge_page(sim, fperf_folio_head(sim, pfn), 0) : 0;
-	if (ret || !sim->folios[pfn].live || fperf_swap_cached(sim, pfn))
+	if (ret || !sim->folios[pfn].live || (fperf_swap_cached(sim, pfn) && !fperf_swap_cache_free(sim, pfn)))
 		return ret < 0 ? ret : FPERF_NOOP;
 	query = fperf_query_at(sim, NULL, pfn);
 	clean = !query.anon && sim->folios[pfn].object && !fperf_object_is_shmem(sim->folios[pfn].object);

@@ -57,7 +57,9 @@ int fperf_migrate_folio(struct fperf_sim *sim, uint64_t folio)
 	int ret = 0;
 
 	/* What is in the swap cache stays, as reclaim leaves it. */
-	if (fperf_swap_cached(sim, folio))
+	if (fperf_swap_cached(sim, folio) && !fperf_swap_cache_free(sim, folio))
+		return FPERF_NOOP;
+	if (!sim->folios[folio].live)
 		return FPERF_NOOP;
 	fperf_folio_lookup_get(sim, folio);
 	if (fperf_no_extra_refs(sim, folio))

@@ -120,7 +120,7 @@ static int advise_batch(const struct advice *a, uint64_t *pte, uint32_t left, ui
 	*nr = batch;
 	/* Before others can have it dirty, FREE does not ask who they are. */
 	if (a->kind == FPERF_ADVICE_FREE) {
-		if (fperf_swap_cached(sim, query.folio) ||
+		if ((fperf_swap_cached(sim, query.folio) && !fperf_swap_cache_free(sim, query.folio)) ||
 		    (sim->folios[query.folio].dirty && others_map(a, &query, batch, false)))
 			return 0;
 		free_lazily(a, query.folio, pte, batch);

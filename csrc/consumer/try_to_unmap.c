@@ -94,7 +94,9 @@ int fperf_unmap_folio(struct fperf_sim *sim, uint64_t folio, enum fperf_answer m
 	int ret = 0;
 
 	/* A page that came back while its slot is still in use stays: its old entries lead there. */
-	if (fperf_swap_cached(sim, folio))
+	if (fperf_swap_cached(sim, folio) && !fperf_swap_cache_free(sim, folio))
+		return 0;
+	if (!sim->folios[folio].live)
 		return 0;
 	if (query.anon && !lazyfree) {
 		ret = fperf_swap_slots(sim, 1u << query.order, &swap_base);

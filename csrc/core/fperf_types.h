@@ -440,6 +440,7 @@ struct fperf_totals {
 	uint64_t refused_needlessly; /* splits, migrations, collapses refused though mappings and caches hold all */
 	uint64_t skipped_as_shared; /* folios that one mm maps, passed over because others might */
 	uint64_t swap_slots_wasted; /* allocated for pages that nobody mapped */
+	uint64_t swap_slots_kept; /* by pages in the swap cache that nobody maps, each time nobody could tell */
 	uint64_t memory_failures; /* pages that went bad and were taken out of use */
 	uint64_t killed; /* processes, for having mapped them */
 	uint64_t killed_needlessly; /* pages among them: clean, unmapped, and their mappers killed all the same */

@@ -224,7 +224,7 @@ int fperf_wp_copy(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, ui
 	if ((old & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) == FPERF_PTE_PRESENT) {
 		run = fperf_run_at(sim, vma, fperf_pte_pfn(old), 1, vpn, true, true);
 		fperf_rmap_unmap(sim, &run);
-		fperf_folio_maybe_free(sim, run.folio);
+		fperf_folio_unmapped(sim, run.folio);
 	}
 	fperf_ptl_unlock(sim, table);
 	return 0;

@@ -430,6 +430,13 @@ int fperf_swap_in(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, ui
 /* The same as part of another event. */
 int fperf_swap_in_page(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte,
 		       bool write) FPERF_MUST_CHECK;
+/* folio_free_swap(): leave the swap cache if no entry refers to the slot; false: it was not there, or stays. */
+bool fperf_swap_cache_free(struct fperf_sim *sim, uint64_t folio);
+/*
+ * Some mapping of the folio is gone (free_page_and_swap_cache()): it is freed if nobody refers to it, and leaves the swap
+ * cache if nobody maps it, as far as the scheme can tell.
+ */
+void fperf_folio_unmapped(struct fperf_sim *sim, uint64_t folio);
 /* Every page comes back, to every mm. */
 int fperf_swapoff(struct fperf_sim *sim) FPERF_MUST_CHECK;
 /* Is the folio in the swap cache, and could it leave it (no entry refers to the slot any more)? */

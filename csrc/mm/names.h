@@ -120,6 +120,8 @@
 #define fperf_split_pmd FPERF_FN(fperf_split_pmd)
 #define fperf_split_pmd_at FPERF_FN(fperf_split_pmd_at)
 #define fperf_straddlers FPERF_FN(fperf_straddlers)
+#define fperf_folio_unmapped FPERF_FN(fperf_folio_unmapped)
+#define fperf_swap_cache_free FPERF_FN(fperf_swap_cache_free)
 #define fperf_swap_cached FPERF_FN(fperf_swap_cached)
 #define fperf_swap_dup FPERF_FN(fperf_swap_dup)
 #define fperf_swap_in FPERF_FN(fperf_swap_in)

@@ -51,28 +51,71 @@ void fperf_swap_dup(struct fperf_sim *sim, uint64_t slot)
 	sim->swap[slot].count++;
 }
 
-static void swap_cache_drop(struct fperf_sim *sim, struct fperf_swap_slot *slot)
+static void give_back(struct fperf_sim *sim, uint64_t slot)
 {
-	const uint64_t pfn = slot->pfn;
-	enum fperf_cause before;
+	sim->free_swap[sim->nr_free_swap++] = (uint32_t)slot;
+}
 
-	if (!pfn)
-		return;
-	slot->pfn = 0;
+/* The folio leaves the swap cache, and its slot is free: no entry refers to it any more. */
+static void swap_cache_drop(struct fperf_sim *sim, uint64_t slot)
+{
+	const uint64_t pfn = sim->swap[slot].pfn;
+	const enum fperf_cause before = fperf_because(&sim->door, FPERF_CAUSE_FIXED);
+
+	sim->swap[slot].pfn = 0;
 	sim->folios[pfn].swap_slot = 0;
-	before = fperf_because(&sim->door, FPERF_CAUSE_FIXED);
 	fperf_folio_ref(sim, pfn, -1);
 	fperf_because(&sim->door, before);
+	give_back(sim, slot);
 	fperf_folio_maybe_free(sim, pfn);
+}
+
+bool fperf_swap_cache_free(struct fperf_sim *sim, uint64_t folio)
+{
+	const uint32_t at = sim->folios[folio].swap_slot;
+
+	if (!at || sim->swap[at - 1].count)
+		return false;
+	swap_cache_drop(sim, at - 1);
+	return true;
+}
+
+/* free_swap_cache(): what is mapped keeps its slot, for the next time; a stale count keeps it for ever. */
+static void let_go(struct fperf_sim *sim, uint64_t folio)
+{
+	const struct fperf_query query = { .folio = folio, .anon = true };
+
+	if (fperf_ask(sim, FPERF_ASK_MAPPED, &query, NULL) == FPERF_NO)
+		fperf_swap_cache_free(sim, folio);
+	else if (sim->cfg.truth)
+		sim->totals.swap_slots_kept += !fperf_truth_mappings(sim, folio);
+}
+
+void fperf_folio_unmapped(struct fperf_sim *sim, uint64_t folio)
+{
+	const uint32_t at = sim->folios[folio].swap_slot;
+
+	if (at && !sim->swap[at - 1].count)
+		let_go(sim, folio);
+	else
+		fperf_folio_maybe_free(sim, folio);
+}
+
+/* An entry less. Whether the slot is free then, a folio in the swap cache decides. */
+static void drop_entry(struct fperf_sim *sim, uint64_t slot)
+{
+	FPERF_BUG_ON(!sim->swap[slot].count);
+	if (!--sim->swap[slot].count && !sim->swap[slot].pfn)
+		give_back(sim, slot);
 }
 
 void fperf_swap_put(struct fperf_sim *sim, uint64_t slot)
 {
-	FPERF_BUG_ON(!sim->swap[slot].count);
-	if (--sim->swap[slot].count)
-		return;
-	swap_cache_drop(sim, &sim->swap[slot]);
-	sim->free_swap[sim->nr_free_swap++] = (uint32_t)slot;
+	const uint64_t cached = sim->swap[slot].pfn;
+
+	drop_entry(sim, slot);
+	if (cached && !sim->swap[slot].count)
+		let_go(sim, cached);
 }
 
 bool fperf_swap_cached(const struct fperf_sim *sim, uint64_t folio)
@@ -123,6 +166,9 @@ int fperf_swapoff(struct fperf_sim *sim)
 				return ret;
 		}
 	}
+	for (uint64_t slot = 0; slot < sim->nr_swap; slot++)
+		if (sim->swap[slot].pfn)
+			fperf_swap_cache_free(sim, sim->swap[slot].pfn);
 	return 0;
 }
 
@@ -175,7 +221,10 @@ int fperf_swap_in_page(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vp
 	fperf_charge_ptes(sim, FPERF_STORE, pte, 1);
 	fperf_ptl_unlock(sim, table);
 	sim->totals.swap_ins++;
-	fperf_swap_put(sim, slot);
+	drop_entry(sim, slot);
+	/* What is locked never needs its slot again. */
+	if (vma->flags & FPERF_VM_LOCKED)
+		fperf_swap_cache_free(sim, pfn);
 	if (write && !(*pte & FPERF_PTE_WRITE))
 		return FPERF_FAULT_WRITE_PROTECTED;
 	return 0;

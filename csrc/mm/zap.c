@@ -17,7 +17,7 @@ static void zap_leaf(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 			fperf_run_at(sim, vma, fperf_pte_pfn(entry), sim->entries, vpn, true, true);
 
 		fperf_rmap_unmap_pmd(sim, &run);
-		fperf_folio_maybe_free(sim, run.folio);
+		fperf_folio_unmapped(sim, run.folio);
 	}
 	fperf_ptl_unlock(sim, table);
 }
@@ -51,7 +51,7 @@ static void zap_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 		run = fperf_run_at(sim, vma, fperf_pte_pfn(entry), batch, vpn + i, sim->prof.batch_zap,
 				   sim->prof.batch_zap);
 		fperf_rmap_unmap(sim, &run);
-		fperf_folio_maybe_free(sim, run.folio);
+		fperf_folio_unmapped(sim, run.folio);
 	}
 	fperf_ptl_unlock(sim, table);
 }

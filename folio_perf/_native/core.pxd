@@ -121,6 +121,7 @@ cdef extern from "core/fperf_types.h" nogil:
         uint64_t refused_needlessly
         uint64_t skipped_as_shared
         uint64_t swap_slots_wasted
+        uint64_t swap_slots_kept
         uint64_t memory_failures
         uint64_t killed
         uint64_t killed_needlessly
