@@ -274,9 +274,7 @@ def policies() -> str:
     parts = []
     options = {option: values for scheme in scheme_names() for option, values in scheme_info(scheme).options.items()}
     for option, values in options.items():
-        missing = [
-            value for value in values if value.isidentifier() and f"``{value}``" not in texts.get(option, "")
-        ]
+        missing = [value for value in values if value.isidentifier() and f"``{value}``" not in texts.get(option, "")]
         if option not in texts or missing:
             raise DocsError(f"SchemeSpec does not say what {option}={'|'.join(missing or values)} does")
         parts.append(paragraph(f"- **{option}**, {texts[option].replace('``', '`')}", indent="  "))

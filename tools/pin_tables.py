@@ -23,6 +23,7 @@ from folio_perf.simulate import new_simulation
 GEOMETRY: Final = Geometry()
 SCHEMES: Final = ("page_mapcount", "mm_owner", "zero_one_two_many", "zero_one_two_many:pins=exact")
 PAGES: Final = 32
+_OVERFLOWING: Final = ("large_mapcount", "no_page_mapcount", "rmap_id", "vma_pt_tuples", "vma_count")
 _MAPPERS: Final = (1000, 1023, 1536, 2048, 4096)
 _HOLDERS: Final = (1000, 1024)
 _SIGN: Final = 1 << 31
@@ -234,7 +235,7 @@ def _fork_cost(each: int) -> str:
 def overflow_rows() -> list[tuple[str, ...]]:
     """Say how each scheme's reference count is driven to 2^31."""
     rows = []
-    for scheme in (*SCHEMES, "large_mapcount", "no_page_mapcount"):
+    for scheme in (*SCHEMES, *_OVERFLOWING):
         large, small = refs_per_mapping(scheme, 9), refs_per_mapping(scheme, 0)
         rows.append(
             (
