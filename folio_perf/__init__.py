@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from folio_perf._native.errors import FperfError
 from folio_perf.cache import CacheHierarchy, CacheLevel, CacheStats, PageRange, SharedLine, TlbArray
+from folio_perf.catastrophes import catastrophes
 from folio_perf.claims import Claim, claims
 from folio_perf.compare import DEFAULT_SCHEMES, compare
 from folio_perf.contention import contention
@@ -21,7 +22,7 @@ from folio_perf.explain import explain
 from folio_perf.geometry import FolioPolicy, Geometry, parse_size
 from folio_perf.machine import DEFAULT_MACHINE, Machine, load_machine, machine_names
 from folio_perf.profile import DEFAULT_KERNEL, KernelProfile, load_profile, profile_names
-from folio_perf.results import AccessTrace, Comparison, Contention, EventRow, Explanation, Result
+from folio_perf.results import AccessTrace, Case, Catastrophes, Comparison, Contention, EventRow, Explanation, Result
 from folio_perf.scenario import (
     Scenario,
     ScenarioBuilder,
@@ -57,6 +58,8 @@ __all__ = [
     "CacheHierarchy",
     "CacheLevel",
     "CacheStats",
+    "Case",
+    "Catastrophes",
     "Claim",
     "Comparison",
     "Contention",
@@ -79,6 +82,7 @@ __all__ = [
     "Trace",
     "TraceError",
     "__version__",
+    "catastrophes",
     "claims",
     "compare",
     "contention",

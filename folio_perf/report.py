@@ -12,6 +12,7 @@ from typing import Final
 
 from rich.text import Text
 
+from folio_perf._report_catastrophes import catastrophes_report
 from folio_perf._report_census import census_line, census_report
 from folio_perf._report_contention import contention_report
 from folio_perf._report_explanation import explanation_report
@@ -46,6 +47,7 @@ from folio_perf.results import (
 __all__ = [
     "WIDTH",
     "accesses_report",
+    "catastrophes_report",
     "census_line",
     "census_report",
     "comparison_report",

@@ -8,6 +8,7 @@ the census of a machine is ``modelled``: exact counts of the C model, and nanose
 from __future__ import annotations
 
 from folio_perf._results_accesses import AccessRun, AccessTrace
+from folio_perf._results_catastrophes import Case, Catastrophes, EventCost, SmallestCase
 from folio_perf._results_census import MAPPED_BY, MEASURED, SHARED, Census, CensusProcess, CensusRow, mapped_by
 from folio_perf._results_comparison import Comparison
 from folio_perf._results_contention import (
@@ -47,6 +48,8 @@ __all__ = [
     "AccessRun",
     "AccessTrace",
     "Axes",
+    "Case",
+    "Catastrophes",
     "Census",
     "CensusProcess",
     "CensusRow",
@@ -56,6 +59,7 @@ __all__ = [
     "ContentionPoint",
     "Crossover",
     "Difference",
+    "EventCost",
     "EventRow",
     "EventStats",
     "Explanation",
@@ -66,6 +70,7 @@ __all__ = [
     "Result",
     "RunInfo",
     "SharedLine",
+    "SmallestCase",
     "SmapsRow",
     "crossovers",
     "mapped_by",

@@ -63,13 +63,15 @@ PYTHON_ARROWS: dict[str, set[str]] = {
     "claims": {"simulate"},
     "explain": {"simulate"},
     "contention": {"simulate"},
+    "catastrophes": {"simulate"},
     "sweep": {"simulate", "cost", "workloads"},
     "hw": {"simulate", "compare"},
     "live": {"simulate", "compare", "validation"},
     "validation": {"simulate", "compare"},
     "plotting": {"results"},
     "report": {"results"},
-    "__init__": {"cache", "claims", "compare", "explain", "sweep", "custom", "workloads", "traces", "contention"},
+    "__init__": {"cache", "catastrophes", "claims", "compare", "contention", "custom", "explain", "sweep", "traces"}
+    | {"workloads"},
     "cli": {"__init__", "record", "replay", "cache_files", "report", "plotting", "hw", "live", "validation"},
     "__main__": {"cli"},
 }

@@ -45,6 +45,8 @@ from folio_perf.results import Outcome
 from folio_perf.validation.golden import FieldComparison, compare_golden
 
 sys.path.insert(0, str(Path(__file__).parent))
+import catastrophe_tables
+import lock_tables
 import pin_tables
 import walk_tables
 
@@ -456,26 +458,6 @@ def replay_grids() -> str:
     return table(("trace", "pages", "events", "failed", "reasons"), rows)
 
 
-_ORDERS = ("formula", "by lot", *walk_tables.ORDERS)
-
-
-def walks(anon: bool) -> str:
-    """Count the visits of one walk."""
-    return table(("Q", "V", "a walk that", *_ORDERS), walk_tables.walk_rows(anon))
-
-
-def server() -> str:
-    """Count the visits of all recounts of a fork server's page."""
-    return table(("N", "recount", *_ORDERS), walk_tables.server_rows())
-
-
-def presence() -> str:
-    """Count the reads of presence tests."""
-    return table(
-        ("presence", "filled upwards", "downwards", "emptied upwards", "downwards"), walk_tables.presence_rows()
-    )
-
-
 _PIN_SCHEMES = tuple(f"`{scheme.partition(':')[2] or scheme}`" for scheme in pin_tables.SCHEMES)
 
 
@@ -499,10 +481,9 @@ def overflow() -> str:
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "overview": overview,
     **{f"scheme {name}": partial(scheme_section, name) for name in engine.names("schemes")},
-    "walks anon": partial(walks, True),
-    "walks file": partial(walks, False),
-    "fork server": server,
-    "presence": presence,
+    **{name: partial(make, table) for name, make in walk_tables.BLOCKS.items()},
+    **{name: partial(make, table) for name, make in lock_tables.BLOCKS.items()},
+    **{name: partial(make, table) for name, make in catastrophe_tables.BLOCKS.items()},
     "pins false": pins_false,
     "pins cost": pins_cost,
     "overflow": overflow,

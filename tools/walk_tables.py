@@ -7,7 +7,7 @@ left, decides what a walk meets first: the interval tree keeps equal ranges in t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import fmean
@@ -20,6 +20,8 @@ from folio_perf import Geometry, ScenarioBuilder, load_profile, parse_scheme_spe
 from folio_perf._native import engine
 from folio_perf.scenario import Scenario
 from folio_perf.simulate import new_simulation
+
+Table = Callable[[Sequence[str], Iterable[Sequence[str]]], str]
 
 SEEDS: Final = 20
 ORDERS: Final = ("fork", "reverse", "random")
@@ -182,6 +184,55 @@ def server_rows() -> list[tuple[str, ...]]:
     return rows
 
 
+_STALE: Final = 3
+_FILES: Final = ((64, 100), (1024, 100), (16384, 1000))
+_LIBRARIES: Final = ((512, 10), (512, 100), (512, 1000))
+_FILE_DESIGNS: Final = ("mm_owner", _SEED, f"{_SEED}:recount=on_reclaim", f"{_SEED}:recount=eager_stop3")
+
+
+def _mapped_file(folios: int, processes: int, readers: int) -> ScenarioBuilder:
+    """Let `processes` map a file of small folios, and the first `readers` of them read it."""
+    builder = ScenarioBuilder("file", GEOMETRY).obj("F", "file", folios, warm=True).region("A", folios)
+    builder.map("P0", "A", "F", 0, 0, folios, "shared")
+    for number in range(1, processes):
+        builder.fork("P0", f"P{number}")
+    for number in range(readers):
+        builder.touch(f"P{number}", "A", 0, folios, "r")
+    return builder
+
+
+def _visits_of_last(scenario: Scenario, scheme: str) -> int:
+    """VMAs visited by the last event."""
+    simulation = _simulation(scenario, scheme, 0)
+    simulation.run(scenario.events[:-1])
+    before = int(simulation.event_stats()["vma_visits"].sum())
+    simulation.run(scenario.events[-1:])
+    return int(simulation.event_stats()["vma_visits"].sum()) - before
+
+
+def truncate_rows() -> list[tuple[str, ...]]:
+    """Visits of a truncation to nothing, of a file that three processes read and dropped and all others only map."""
+    rows = []
+    for folios, processes in _FILES:
+        builder = _mapped_file(folios, processes, _STALE)
+        for number in range(_STALE):
+            builder.madv(f"P{number}", "A", 0, folios, "DONTNEED")
+        scenario = builder.truncobj("F", 0).build()
+        cells = [_visits_of_last(scenario, scheme) for scheme in _FILE_DESIGNS]
+        rows.append((f"{folios:,}", f"{processes:,}", f"{folios * processes:,}", *(f"{cell:,}" for cell in cells)))
+    return rows
+
+
+def pss_rows() -> list[tuple[str, ...]]:
+    """Visits of one read of smaps whose numbers are exact, of a library that three processes use and all map."""
+    rows = []
+    for folios, processes in _LIBRARIES:
+        scenario = _mapped_file(folios, processes, _STALE).smaps("P0", exact=True).build()
+        cells = [_visits_of_last(scenario, scheme) for scheme in _FILE_DESIGNS]
+        rows.append((f"{folios:,}", f"{processes:,}", f"{folios * processes:,}", *(f"{cell:,}" for cell in cells)))
+    return rows
+
+
 _FILLS: Final = (("ascending", "none"), ("descending", "none"), ("ascending", "ascending"), ("ascending", "descending"))
 
 
@@ -199,3 +250,19 @@ def presence_rows() -> list[tuple[str, ...]]:
         emptied = [each - reads[0] for each in reads[2:]]
         rows.append((f"`{presence}`", *(f"{each:,}" for each in (*reads[:2], *emptied))))
     return rows
+
+
+_ORDERED: Final = ("formula", "by lot", *ORDERS)
+_FILE_HEADERS: Final = ("folios", "VMAs", "product", "`mm_owner`", "`lazy`", "`on_reclaim`", "`eager_stop3`")
+
+BLOCKS: Final[Mapping[str, Callable[[Table], str]]] = {
+    "walks anon": lambda table: table(("Q", "V", "a walk that", *_ORDERED), walk_rows(True)),
+    "walks file": lambda table: table(("Q", "V", "a walk that", *_ORDERED), walk_rows(False)),
+    "fork server": lambda table: table(("N", "recount", *_ORDERED), server_rows()),
+    "presence": lambda table: table(
+        ("presence", "filled upwards", "downwards", "emptied upwards", "downwards"), presence_rows()
+    ),
+    "truncate": lambda table: table(_FILE_HEADERS, truncate_rows()),
+    "exact pss": lambda table: table(_FILE_HEADERS, pss_rows()),
+}
+"""Generated parts of the page, given what lays out a table."""

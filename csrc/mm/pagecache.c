@@ -193,8 +193,12 @@ static int cut_off(struct fperf_sim *sim, uint64_t folio)
 	const struct fperf_query query = { .folio = folio, .order = fperf_folio_order(sim, folio) };
 	int ret = 0;
 
-	if (fperf_ask_before_walk(sim, FPERF_ASK_MAPPED, &query, NULL) != FPERF_NO)
+	if (fperf_ask_before_walk(sim, FPERF_ASK_MAPPED, &query, NULL) != FPERF_NO) {
+		const enum fperf_cause before = fperf_because(&sim->door, FPERF_CAUSE_WALK);
+
 		ret = fperf_unmap_file_folio(sim, folio, false);
+		fperf_because(&sim->door, before);
+	}
 	if (!ret)
 		fperf_pagecache_remove(sim, folio);
 	return ret;

@@ -17,6 +17,7 @@ from folio_perf.cli.application import app, main
 from folio_perf.cli import compare
 from folio_perf.cli import explain
 from folio_perf.cli import contention
+from folio_perf.cli import catastrophes
 from folio_perf.cli import catalogue
 from folio_perf.cli import machines
 from folio_perf.cli import recordings
@@ -37,6 +38,7 @@ __all__ = [
     "app",
     "cache",
     "catalogue",
+    "catastrophes",
     "claims",
     "compare",
     "contention",
