@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -285,19 +284,6 @@ def test_a_small_search_finds_the_walks_without_being_told() -> None:
         f"presence=scan,recount={name}"
         for name in ("eager", "eager_stop3", "threshold", "on_write_fault", "on_reclaim")
     }
-
-
-def test_what_is_recorded_has_the_five_that_must_be_found() -> None:
-    """Findings of a whole search, which docs/catastrophes.md runs: event kind, cause, and what the recipe must have."""
-    path = Path(__file__).parent / "data" / "catastrophes.json"
-    entries = [entry for entry in json.loads(path.read_text(encoding="utf-8")) if entry["direction"] == "worst"]
-    found = {(entry["event"], entry["cause"], entry["recipe"]["share"].split("_")[0]) for entry in entries}
-    assert ("smaps", "walk") in {kind[:2] for kind in found}
-    assert ("exit", "recount") in {kind[:2] for kind in found}
-    assert ("cow_fault", "recount", "fork") in found
-    assert ("truncate", "walk", "file") in found
-    reverse = [entry for entry in entries if entry["cause"] == "presence" and entry["event"].endswith("_fault")]
-    assert any(step["pages"] == "reverse" for entry in reverse for step in entry["recipe"]["steps"])
 
 
 def test_equal_seeds_find_equal_cases_whoever_works() -> None:
