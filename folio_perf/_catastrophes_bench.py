@@ -98,7 +98,7 @@ _RUN: Final = 90
 _EVENTS: Final = 2
 _ACCESSES: Final = 300
 """Of `Bench.spent`: units per run, events and accesses per unit."""
-MAX_ACCESSES: Final = 10_000_000
+MAX_ACCESSES: Final = 3_000_000
 """Of one run: what does more is not tried further."""
 
 

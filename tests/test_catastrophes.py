@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -273,17 +274,17 @@ def test_a_niche_keeps_the_larger_factor_and_the_smaller_recipe() -> None:
 def test_a_small_search_finds_the_walks_without_being_told() -> None:
     found = small_search()
     assert found.ended == "done" and found.tried == 2 * 48
-    kinds = {(case.event, case.cause) for case in found.worst}
-    assert {("exit", "recount"), ("cow_fault", "recount")} <= kinds
+    # Which event kinds two rounds come across is a matter of luck; that recounts and lost counts show is not.
+    causes = {case.cause for case in found.worst if case.factor > 10}
+    assert {"recount", "walk"} <= causes
     assert found.worst[0].factor > 10 and found.best[0].factor > 2
     for direction in ("worst", "best"):
         factors = [group[0].factor for group in found.groups(direction)]
         assert factors == sorted(factors, reverse=True) and factors[-1] >= LEAST
     # Nobody but those who recount pays for it.
-    assert {case.policy for case in found.worst if case.cause == "recount"} <= {
-        f"presence=scan,recount={name}"
-        for name in ("eager", "eager_stop3", "threshold", "on_write_fault", "on_reclaim")
-    }
+    recounting = {"eager", "eager_stop3", "threshold", "on_write_fault", "on_reclaim", "repair"}
+    for case in found.worst:
+        assert case.cause != "recount" or recounting & set(re.split("[=,]", case.policy)), case.policy
 
 
 def test_equal_seeds_find_equal_cases_whoever_works() -> None:
