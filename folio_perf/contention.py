@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from folio_perf.geometry import Geometry
 from folio_perf.machine import DEFAULT_MACHINE, TRANSFER_TIERS, Machine, Topology, load_machine
 from folio_perf.profile import DEFAULT_KERNEL, KernelProfile
-from folio_perf.results import AccessRun, Contention, ContentionCurve, ContentionPoint, SharedLine
+from folio_perf.results import FIXED, AccessRun, Contention, ContentionCurve, ContentionPoint, SharedLine
 from folio_perf.schemes import SchemeSpec, parse_scheme_spec, parse_scheme_specs
 from folio_perf.simulate import trace_operation
 
@@ -57,6 +57,7 @@ def contention(
     geometry: str | Geometry | None = None,
     kernel: str | os.PathLike[str] | KernelProfile = DEFAULT_KERNEL,
     think_ns: float = 0.0,
+    hooks: bool = False,
 ) -> Contention:
     """Model throughput by the number of threads that repeat operations on shared lines.
 
@@ -76,6 +77,8 @@ def contention(
         As `simulate`. The machine must know its topology, and the prices of L1 and of the transfers that occur.
     think_ns : float
         Added to what an operation costs beside the shared lines: fault entry, TLB flushes, user code, in ns.
+    hooks : bool
+        Leave only what hooks do, without mm around them: accesses of struct pages, and presence tests.
 
     Returns
     -------
@@ -98,7 +101,7 @@ def contention(
             trace_operation(name, order=order, scheme=spec, machine=found, geometry=geometry, kernel=kernel)
             for name in operations
         ]
-        accesses = [access for trace in traces for access in trace.accesses]
+        accesses = [[access for access in trace.accesses if not hooks or _of_hook(access)] for trace in traces]
         line_bytes = traces[0].run.line_bytes
         if line_bytes != found.line_bytes:
             raise ValueError(f"prices of machine {found.name} are for {found.line_bytes}-byte lines, not {line_bytes}")
@@ -210,17 +213,17 @@ class _Line:
         return self.field, self.visits, self.held_ns
 
 
-def _split(accesses: Iterable[AccessRun], machine: Machine, sharing: str) -> tuple[float, tuple[SharedLine, ...]]:
-    """Split an operation into work beside shared lines, in ns, and those lines; all of it served by L1."""
+def _split(
+    operations: Iterable[Sequence[AccessRun]], machine: Machine, sharing: str
+) -> tuple[float, tuple[SharedLine, ...]]:
+    """Split operations into work beside shared lines, in ns, and those lines; all of it served by L1."""
     found: dict[tuple[str, int], _Line] = {}
     last, think = ("", 0), 0.0
-    for access in accesses:
-        ns = _l1_ns(machine, access)
-        if not _is_shared(access, sharing):
-            think += ns * access.count
-            continue
-        for number in range(access.count):
-            place = _place(access, number, machine.line_bytes)
+    for accesses in operations:
+        for access, place, ns in _priced(accesses, machine):
+            if not _is_shared(access, sharing):
+                think += ns
+                continue
             line = found.setdefault(place, _Line(field=access.field))
             # Accesses to one line that follow each other are one visit: the line does not leave in between.
             line.visits += place != last
@@ -230,6 +233,23 @@ def _split(accesses: Iterable[AccessRun], machine: Machine, sharing: str) -> tup
     # A line that everybody only reads is in everybody's cache.
     think += sum(line.held_ns for line in found.values() if not line.written)
     return think, tuple(_alike({place: line for place, line in found.items() if line.written}))
+
+
+def _priced(accesses: Iterable[AccessRun], machine: Machine) -> Iterator[tuple[AccessRun, tuple[str, int], float]]:
+    """Yield each access of one operation with its line and its price in L1.
+
+    Dependent are, as where the model counts, the first RMW, and accesses to lines that no access was near to before.
+    """
+    touched: set[tuple[str, int]] = set()
+    changed = False
+    for access in accesses:
+        for number in range(access.count):
+            name, line = place = _place(access, number, machine.line_bytes)
+            near = not touched.isdisjoint({(name, line - 1), place, (name, line + 1)})
+            streams = changed if access.access == "rmw" else near
+            changed |= access.access == "rmw"
+            touched.add(place)
+            yield access, place, _l1_ns(machine, access.access, "streaming" if streams else "dependent")
 
 
 def _alike(lines: Mapping[tuple[str, int], _Line]) -> Iterator[SharedLine]:
@@ -246,6 +266,10 @@ def _alike(lines: Mapping[tuple[str, int], _Line]) -> Iterator[SharedLine]:
         )
 
 
+def _of_hook(access: AccessRun) -> bool:
+    return access.cause == "presence" or (access.object_class == "page" and access.cause != FIXED)
+
+
 def _is_shared(access: AccessRun, sharing: str) -> bool:
     if sharing == "rmap":
         return access.field in _RMAP_FIELDS
@@ -259,12 +283,10 @@ def _place(access: AccessRun, number: int, line_bytes: int) -> tuple[str, int]:
     return access.object, (access.first + access.step * number) * _STRUCT_PAGE_BYTES // line_bytes
 
 
-def _l1_ns(machine: Machine, access: AccessRun) -> float:
-    prices = machine.levels[0].prices
-    dependence = "streaming" if access.count > 1 else "dependent"
-    price: float | None = getattr(prices, f"{access.access}_{dependence}").ns
+def _l1_ns(machine: Machine, access: str, dependence: str) -> float:
+    price: float | None = getattr(machine.levels[0].prices, f"{access}_{dependence}").ns
     if price is None:
-        raise ValueError(f"machine {machine.name}: the price {access.access}_{dependence} of l1 is unknown")
+        raise ValueError(f"machine {machine.name}: the price {access}_{dependence} of l1 is unknown")
     return price
 
 

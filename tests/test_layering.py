@@ -65,7 +65,7 @@ PYTHON_ARROWS: dict[str, set[str]] = {
     "contention": {"simulate"},
     "catastrophes": {"simulate"},
     "sweep": {"simulate", "cost", "workloads"},
-    "hw": {"simulate", "compare"},
+    "hw": {"simulate", "compare", "contention"},
     "live": {"simulate", "compare", "validation"},
     "validation": {"simulate", "compare"},
     "plotting": {"results"},

@@ -22,14 +22,17 @@ static bool call_is_possible(uint32_t hook)
 	case FPERF_HOOK_RECOUNT:
 	case FPERF_HOOK_EXCLUSIVE_SET:
 	case FPERF_HOOK_EXCLUSIVE_CLEAR:
-	case FPERF_HW_ASK:
-	case FPERF_HW_PRESENT:
-	case FPERF_HW_EMPTY:
 		return true;
 	default:
-		return is_pmd_hook(hook);
+		return is_pmd_hook(hook) || (hook >= FPERF_HW_ASK && hook < FPERF_HW_NR_CALLS);
 	}
 }
+
+const char *const fperf_hw_use_names[FPERF_HW_NR_CALLS - FPERF_HW_ADD + 1] = {
+#define X(NAME, name) #name,
+	FPERF_HW_USES(X)
+#undef X
+};
 
 static int check(const struct fperf_sim *sim, const struct fperf_hw_batch *batch)
 {
@@ -87,6 +90,27 @@ int fperf_hw_page_tables(struct fperf_sim *sim, uint32_t process, uint64_t vpn, 
 	default:
 		return fperf_hw_page_tables_count(sim, process, vpn, nr, ptes);
 	}
+}
+
+int fperf_hw_contend(struct fperf_sim *sim, const struct fperf_hw_batch *place, const struct fperf_hw_crowd *crowd,
+		     uint64_t duration_ns)
+{
+	if (sim->cfg.backend != FPERF_BACKEND_ID_NATIVE || !crowd->nr)
+		return FPERF_ERR(ARGUMENT);
+	for (uint32_t i = 0; i < crowd->nr; i++) {
+		const struct fperf_hw_batch one = { .calls = &crowd->calls[(size_t)i * crowd->nr_calls],
+						    .nr_calls = crowd->nr_calls,
+						    .order = place->order,
+						    .visit = &crowd->folios[i],
+						    .nr_visits = 1,
+						    .folio = place->folio,
+						    .vpn = place->vpn };
+		const int err = check(sim, &one);
+
+		if (err)
+			return err;
+	}
+	return fperf_hw_contend_native(sim, place, crowd, duration_ns);
 }
 
 bool fperf_hw_recounts(const struct fperf_sim *sim)

@@ -26,8 +26,25 @@ bool fperf_hw_can_evict(void);
 void fperf_hw_evict(const void *from, size_t bytes);
 
 /* ---- pass.c: the hooks of a scheme, over the folios of an arena ---- */
-/* ASK: a question; PRESENT: mm's presence test alone; EMPTY: a hook that does nothing. */
-enum { FPERF_HW_ASK = FPERF_NR_HOOKS, FPERF_HW_PRESENT, FPERF_HW_EMPTY, FPERF_HW_NR_CALLS };
+/* What designs and locks do to a word that others use too: on one of a folio's first struct page. */
+#define FPERF_HW_USES(X)								\
+	X(ADD, add)		/* an atomic add: counts of mappings and references */	\
+	X(CMPXCHG, cmpxchg)	/* a load, and compare-exchanges until one succeeds */	\
+	X(BIT_LOCK, bit_lock)	/* a bit taken, a count changed, the bit given back */	\
+	X(RWSEM, rwsem)		/* an rwsem taken and given back by a reader: two adds */ \
+	X(READ, read)		/* a load */
+
+/* Beside the hooks: ASK, a question; PRESENT, mm's presence test alone; EMPTY, a hook that does nothing; uses of a word. */
+enum {
+	FPERF_HW_ASK = FPERF_NR_HOOKS,
+	FPERF_HW_PRESENT,
+	FPERF_HW_EMPTY,
+#define X(NAME, name) FPERF_HW_##NAME,
+	FPERF_HW_USES(X)
+#undef X
+		FPERF_HW_NR_CALLS
+};
+extern const char *const fperf_hw_use_names[FPERF_HW_NR_CALLS - FPERF_HW_ADD + 1];
 
 /* One call of a hook, on each folio alike. */
 struct fperf_hw_call {
@@ -141,6 +158,22 @@ struct fperf_hw_forked {
 int fperf_hw_fork(uint64_t bytes, enum fperf_hw_memory form, struct fperf_hw_forked *ret) FPERF_MUST_CHECK;
 
 /* ---- threads.c: lines that several CPUs use ---- */
+/* Threads, what they repeat on which folio, and what came of it; arrays with an element, or nr_calls, per thread. */
+struct fperf_hw_crowd {
+	const struct fperf_hw_call *calls;
+	const uint32_t *cpus;
+	const uint32_t *folios; /* numbers, as in a visit */
+	uint32_t nr, nr_calls;
+	uint64_t *operations, *ns;
+};
+
+/*
+ * Threads repeat their calls at once for so long, natively, on folios of the place given. FPERF_ERR(ARGUMENT) if a call or a CPU
+ * is not possible, or the back end is not native.
+ */
+int fperf_hw_contend(struct fperf_sim *sim, const struct fperf_hw_batch *place, const struct fperf_hw_crowd *crowd,
+		     uint64_t duration_ns) FPERF_MUST_CHECK;
+
 /*
  * Two CPUs write a line in turn, `rounds` times each: 2 x rounds transfers, but for one. The calling thread stays on `cpu`.
  * FPERF_ERR(ARGUMENT) if one of them must not run there.

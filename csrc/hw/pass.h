@@ -32,4 +32,7 @@ int fperf_hw_page_tables_count(struct fperf_sim *sim, uint32_t process, uint64_t
 int fperf_hw_page_tables_cache(struct fperf_sim *sim, uint32_t process, uint64_t vpn, uint64_t nr, bool ptes);
 int fperf_hw_page_tables_native(struct fperf_sim *sim, uint32_t process, uint64_t vpn, uint64_t nr, bool ptes);
 
+int fperf_hw_contend_native(struct fperf_sim *sim, const struct fperf_hw_batch *place,
+			    const struct fperf_hw_crowd *crowd, uint64_t duration_ns);
+
 #endif

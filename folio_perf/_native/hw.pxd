@@ -18,6 +18,7 @@ cdef extern from "hw/hw.h" nogil:
         FPERF_HW_ASK
         FPERF_HW_PRESENT
         FPERF_HW_EMPTY
+        FPERF_HW_ADD
         FPERF_HW_NR_CALLS
         FPERF_HW_MAX_CALLS
 
@@ -76,6 +77,19 @@ cdef extern from "hw/hw.h" nogil:
 
     int fperf_hw_fork(uint64_t bytes, fperf_hw_memory form, fperf_hw_forked *ret)
 
+    struct fperf_hw_crowd:
+        const fperf_hw_call *calls
+        const uint32_t *cpus
+        const uint32_t *folios
+        uint32_t nr
+        uint32_t nr_calls
+        uint64_t *operations
+        uint64_t *ns
+
+    const char *const *fperf_hw_use_names
+    int fperf_hw_contend(
+        fperf_sim *sim, const fperf_hw_batch *place, const fperf_hw_crowd *crowd, uint64_t duration_ns,
+    )
     int fperf_hw_transfer(uint32_t cpu, uint32_t other, uint32_t rounds, uint64_t *ns)
 
     int fperf_hw_counter_open(uint32_t type, uint64_t config)

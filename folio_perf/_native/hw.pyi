@@ -21,6 +21,7 @@ EMPTY: Final[int]
 MAX_CALLS: Final[int]
 CALL_DTYPE: Final[np.dtype[np.void]]
 PRIMITIVES: Final[tuple[str, ...]]
+USES: Final[dict[str, int]]
 MEMORIES: Final[tuple[str, ...]]
 
 def clock_ns() -> int: ...
@@ -42,6 +43,17 @@ class Arena:
     def measure(self, primitive: int, visit: NDArray[np.uint32], run: int = 1) -> int: ...
 
 def fork(size_bytes: int, memory: int) -> dict[str, int]: ...
+def contend(
+    simulation: Simulation,
+    calls: NDArray[np.void],
+    cpus: NDArray[np.uint32],
+    folios: NDArray[np.uint32],
+    *,
+    order: int,
+    folio: int,
+    vpn: int,
+    duration_ns: int,
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]: ...
 def transfer(cpu: int, other: int, rounds: int) -> int: ...
 def counter_open(type: int, config: int) -> int: ...  # noqa: A002
 def counter_read(fd: int) -> int: ...

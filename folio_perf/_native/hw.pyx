@@ -30,6 +30,12 @@ CALL_DTYPE = np.asarray(<fperf_hw_call[:1]>&a_call).dtype
 if CALL_DTYPE.itemsize != sizeof(fperf_hw_call):
     raise ImportError(f"a struct of {sizeof(fperf_hw_call)} bytes has become a dtype of {CALL_DTYPE.itemsize}")
 
+cdef uint32_t use_number
+USES = {
+    fperf_hw_use_names[use_number].decode("ascii"): <int>FPERF_HW_ADD + use_number
+    for use_number in range(<uint32_t>FPERF_HW_NR_CALLS - <uint32_t>FPERF_HW_ADD)
+}
+
 cdef uint32_t primitive_number
 PRIMITIVES = tuple([
     fperf_hw_primitive_names[primitive_number].decode("ascii")
@@ -207,6 +213,67 @@ def fork(uint64_t size_bytes, uint32_t memory):
         ret = fperf_hw_fork(size_bytes, <fperf_hw_memory>memory, &forked)
     check(ret)
     return forked
+
+
+def contend(
+    Simulation simulation not None, calls, const uint32_t[::1] cpus not None, const uint32_t[::1] folios not None, *,
+    uint32_t order, uint64_t folio, uint64_t vpn, uint64_t duration_ns,
+):
+    """Let threads repeat calls at once; see ``fperf_hw_contend`` in ``csrc/hw/hw.h``.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        Of the native back end.
+    calls : CALL_DTYPE, shape (nr_threads, nr_calls)
+        Those of each thread.
+    cpus : uint32, shape (nr_threads,)
+        Where each runs.
+    folios : uint32, shape (nr_threads,)
+        Which folio each is about, numbers as in a visit.
+    order, folio, vpn
+        As `one_pass`.
+    duration_ns : int
+
+    Returns
+    -------
+    operations, ns : uint64, shape (nr_threads,)
+        How often each thread made its calls, and in which time.
+
+    Raises
+    ------
+    FperfError
+        If there is no such folio, hook, mapping or CPU.
+    """
+    cdef const fperf_hw_call[:, ::1] rows = np.ascontiguousarray(calls, dtype=CALL_DTYPE)
+    cdef uint32_t nr = cpus.shape[0]
+    operations = np.zeros(nr, dtype=np.uint64)
+    ns = np.zeros(nr, dtype=np.uint64)
+    cdef uint64_t[::1] operations_out = operations
+    cdef uint64_t[::1] ns_out = ns
+    cdef fperf_sim *sim = simulation.idle()
+    cdef fperf_hw_batch place
+    cdef fperf_hw_crowd crowd
+    cdef int ret
+    if not nr or rows.shape[0] != nr or folios.shape[0] != nr or not rows.shape[1]:
+        raise ValueError(f"{nr} CPUs, {folios.shape[0]} folios and calls of {rows.shape[0]} threads must be as many")
+    memset(&place, 0, sizeof(place))
+    place.order = order
+    place.folio = folio
+    place.vpn = vpn
+    crowd.calls = &rows[0, 0]
+    crowd.cpus = &cpus[0]
+    crowd.folios = &folios[0]
+    crowd.nr = nr
+    crowd.nr_calls = rows.shape[1]
+    crowd.operations = &operations_out[0]
+    crowd.ns = &ns_out[0]
+    simulation._running = True
+    with nogil:
+        ret = fperf_hw_contend(sim, &place, &crowd, duration_ns)
+    simulation._running = False
+    check(ret)
+    return operations, ns
 
 
 def transfer(uint32_t cpu, uint32_t other, uint32_t rounds):

@@ -31,6 +31,7 @@ from folio_perf.cli import live
 from folio_perf.cli import live_verify
 from folio_perf.cli import live_btf
 from folio_perf.cli import hw_prices
+from folio_perf.cli import hw_contend
 
 # isort: on
 
@@ -45,6 +46,7 @@ __all__ = [
     "explain",
     "golden",
     "hw",
+    "hw_contend",
     "hw_prices",
     "live",
     "live_btf",

@@ -3,19 +3,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 import folio_perf
+from folio_perf import hw as measured
 from folio_perf import report
-from folio_perf.cli.application import app, checked, inputs, show_text
+from folio_perf.cli.application import RefusedError, app, checked, inputs, print_json, progress_bar, show_text
 from folio_perf.cli.options import Json, KernelName, MachineName, PageSize, Plot, folio_order
 from folio_perf.contention import DEFAULT_OPERATIONS, MAX_THREADS, SHARING
 from folio_perf.machine import DEFAULT_MACHINE, load_machine
 from folio_perf.profile import DEFAULT_KERNEL, load_profile
-from folio_perf.schemes import parse_scheme_specs
+from folio_perf.schemes import SchemeSpec, parse_scheme_specs
 
 
 @app.command()
@@ -41,13 +46,17 @@ def contention(
     kernel: KernelName = DEFAULT_KERNEL,
     page_size: PageSize = "4K",
     plot: Plot = None,
+    measure: Annotated[
+        bool,
+        typer.Option("--measure", help="Beside it, what threads on this host reach: hooks alone, as 'hw contend'."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Model throughput by the number of threads: a closed queue for each line they share, inexact."""
     specs = [spec for text in schemes for spec in checked("SCHEME", parse_scheme_specs, text)]
     found = checked("--machine", load_machine, machine)
     profile = checked("--kernel", load_profile, kernel)
-    counts = checked("--threads", _thread_counts, threads)
+    counts = checked("--threads", thread_counts, threads)
     nr_order, think_ns = checked("--order", folio_order, order), checked("--think", _ns, think)
     if plot is not None:
         from folio_perf import plotting
@@ -68,13 +77,37 @@ def contention(
     if plot is not None:
         with inputs("--plot"):
             plotting.save(modelled, plot)
+    rows = _measured(specs, counts, sharing, nr_order) if measure else ()
     if as_json:
-        print(modelled.to_json())
-    else:
-        show_text(report.contention_report(modelled))
+        print_json(json.loads(modelled.to_json()) | ({"measured": [asdict(row) for row in rows]} if measure else {}))
+        return
+    show_text(report.contention_report(modelled))
+    if measure:
+        from folio_perf.cli.hw_contend import contended_report
+
+        show_text(contended_report(rows))
 
 
-def _thread_counts(text: str) -> list[int]:
+def _measured(
+    specs: Sequence[SchemeSpec], counts: Sequence[int], sharing: str, order: int
+) -> tuple[measured.Contended, ...]:
+    """Measure the designs on one folio, or the lock of walks alone, with as many threads as there are CPUs for."""
+    nr_cpus = len(os.sched_getaffinity(0))
+    threads = [nr for nr in counts if nr <= nr_cpus]
+    if not threads:
+        raise RefusedError(f"--measure: this process may use {nr_cpus} CPUs, and --threads begins with {counts[0]}")
+    with inputs("--measure"), progress_bar("measuring") as progress:
+        return measured.contend(
+            specs if sharing == "folio" else (),
+            uses=() if sharing == "folio" else ("rwsem",),
+            layouts=("folio",),
+            threads=threads,
+            order=order,
+            progress=progress,
+        )
+
+
+def thread_counts(text: str) -> list[int]:
     """Read --threads."""
     if match := re.fullmatch(r"(\d{1,6})-(\d{1,6})", text, re.ASCII):
         first, last = int(match[1]), int(match[2])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from folio_perf.hw.bench import REGIMES
 from folio_perf.hw.calibrate import Calibration, calibrate, read_core_to_core
+from folio_perf.hw.contend import LAYOUTS, USES, Contended, contend
 from folio_perf.hw.counters import COUNTERS
 from folio_perf.hw.host import Host, HostCache, host, host_topology
 from folio_perf.hw.operations import OPERATIONS
@@ -17,12 +18,15 @@ from folio_perf.hw.validate import Agreement, Validated, Validation, agreement, 
 
 __all__ = [
     "COUNTERS",
+    "LAYOUTS",
     "OPERATIONS",
     "RACE_BACKENDS",
     "RACE_KINDS",
     "REGIMES",
+    "USES",
     "Agreement",
     "Calibration",
+    "Contended",
     "Host",
     "HostCache",
     "Measurement",
@@ -32,6 +36,7 @@ __all__ = [
     "Validation",
     "agreement",
     "calibrate",
+    "contend",
     "host",
     "host_topology",
     "race",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from folio_perf._native import engine, hw
 from folio_perf.geometry import FolioPolicy, Geometry
 from folio_perf.hw.host import Host
-from folio_perf.hw.operations import Operation
+from folio_perf.hw.operations import Call, Operation
 from folio_perf.machine import Machine
 from folio_perf.profile import DEFAULT_KERNEL, load_profile
 from folio_perf.scenario import ScenarioBuilder
@@ -107,6 +107,8 @@ class Bench:
         Whose caches are simulated; its line size holds for all back ends.
     backend : str
         ``native`` is timed, ``cache`` and ``count`` count.
+    processes : int
+        How many map the folios' file.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Bench:
         geometry: Geometry,
         machine: Machine,
         backend: str,
+        processes: int = _PROCESSES,
     ) -> None:
         self.kernel = load_profile(spec.kernel or DEFAULT_KERNEL)
         nr_pages = 1 << order
@@ -127,7 +130,7 @@ class Bench:
         nr = nr_folios * nr_pages
         builder = ScenarioBuilder("hw", geometry).obj("F", "file", nr, order=order).region("A", nr)
         builder.map("P0", "A", "F", 0, 0, nr, "shared")
-        for process in range(1, _PROCESSES):
+        for process in range(1, processes):
             builder.fork("P0", f"P{process}")
         scenario = builder.readobj("F").build()
         self.simulation = new_simulation(
@@ -150,17 +153,13 @@ class Bench:
         self.nr_timed = hw.nr_timed(self.nr_visits)
         self._order, self._vpn = order, scenario.regions["A"].vpn
         self._folio = int(self.simulation.resident(0, 1)[0])
-        for process in range(_PROCESSES):
+        for process in range(processes):
             hw.page_tables(self.simulation, process, self._vpn, nr, not operation.by_pmd)
         calls = [operation.calls(each, nr_pages, self.kernel) for each in (*operation.before, *operation.back)]
         self._before, self._back = calls[: len(operation.before)], calls[len(operation.before) :]
         self._nr_pages = nr_pages
         self._timed = operation.calls(operation.timed, nr_pages, self.kernel)
         self._nothing = self._timed[:0]
-
-    def retime(self, operation: Operation) -> None:
-        """Time another operation on the same folios from now on, one that needs no state and leaves none to undo."""
-        self._timed = operation.calls(operation.timed, self._nr_pages, self.kernel)
 
     @property
     def nr_calls(self) -> int:
@@ -197,6 +196,35 @@ class Bench:
         after = self.simulation.event_stats()
         lines = {name: int((after[name][:, 0] - stats[name][:, 0]).sum()) for name in ("lines_read", "lines_written")}
         return self.simulation.counters().astype(np.int64) - counters, lines
+
+    def contend(
+        self, calls: Sequence[tuple[Call, ...]], cpus: Sequence[int], folios: Sequence[int], seconds: float
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Let threads repeat their calls on a folio each, at once.
+
+        Parameters
+        ----------
+        calls : sequence of tuple of Call
+            Equally many for each thread.
+        cpus, folios : sequence of int
+            Where each thread runs, and the number of its folio.
+        seconds : float
+
+        Returns
+        -------
+        operations, ns : uint64, shape (nr_threads,)
+        """
+        rows = np.array([[call.row(self._nr_pages, self.kernel) for call in one] for one in calls], dtype=hw.CALL_DTYPE)
+        return hw.contend(
+            self.simulation,
+            rows,
+            np.array(cpus, dtype=np.uint32),
+            np.array(folios, dtype=np.uint32),
+            order=self._order,
+            folio=self._folio,
+            vpn=self._vpn,
+            duration_ns=int(seconds * 1e9),
+        )
 
     def nothing(self) -> int:
         """Time a pass that makes no call, in ns: clock, loop, and the wait for one folio before the next."""
