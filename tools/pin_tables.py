@@ -234,7 +234,7 @@ def _fork_cost(each: int) -> str:
 
 def overflow_rows() -> list[tuple[str, ...]]:
     """Say how each scheme's reference count is driven to 2^31."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for scheme in (*SCHEMES, *_OVERFLOWING):
         large, small = refs_per_mapping(scheme, 9), refs_per_mapping(scheme, 0)
         rows.append(

@@ -168,7 +168,8 @@ static void check_folio(struct fperf_sim *sim, struct recount *r, uint64_t folio
 
 		if (!sim->scheme->keeps_promises(sim, &query, vmas, r->tables[folio]))
 			fail(r,
-			     "folio %llu: the state breaks a promise of %s: %u VMAs by %u tables map it, mappings own %d references",
+			     "folio %llu: the state breaks a promise of %s: %u VMAs by %u tables map it, mappings own "
+			     "%d references",
 			     (unsigned long long)folio, sim->scheme->name, vmas, r->tables[folio], f->mapping_refs);
 	}
 	if (sim->scheme->answer(sim, FPERF_ASK_MAPPED, &query, &(int64_t){ 0 }) == FPERF_NO && total)
