@@ -90,7 +90,7 @@ static void touch(const struct fperf_actor_request *request)
 		if (request->flag == 'r')
 			(void)page[at];
 		else if (request->flag == 'w')
-			*(volatile uint64_t *)&page[at] = (uint64_t)request->step << 40 | at / page_size << 8 | 1;
+			page[at] = (unsigned char)(at / page_size + request->writer + 1);
 		else
 			memset((void *)(uintptr_t)(request->start + at), 0x5a, page_size);
 	}

@@ -46,7 +46,7 @@ struct fperf_actor_request {
 	uint32_t op;
 	uint32_t flag;
 	uint32_t object;
-	uint32_t step; /* decides what a write writes, so that no two pages are equal unless they are meant to be */
+	uint32_t writer; /* number of the process in its scenario: page i of a range it writes begins with i + writer + 1 */
 	uint64_t start, length, other; /* bytes */
 };
 

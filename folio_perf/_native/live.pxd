@@ -16,7 +16,7 @@ cdef extern from "live/actor.h" nogil:
         uint32_t op
         uint32_t flag
         uint32_t object
-        uint32_t step
+        uint32_t writer
         uint64_t start
         uint64_t length
         uint64_t other

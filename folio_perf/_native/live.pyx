@@ -13,7 +13,7 @@ OPS = tuple([fperf_actor_op_names[number].decode("ascii") for number in range(<i
 MAX_OBJECTS = <int>FPERF_ACTOR_MAX_OBJECTS
 SIGNAL = <int>FPERF_ACTOR_SIGNAL
 
-# op, flag, object, step, start, length, other; result, error, pid.
+# op, flag, object, writer, start, length, other; result, error, pid.
 REQUEST = struct.Struct("=4I3Q")
 REPLY = struct.Struct("=q2i")
 if REQUEST.size != sizeof(fperf_actor_request) or REPLY.size != sizeof(fperf_actor_reply):

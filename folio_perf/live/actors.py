@@ -62,14 +62,14 @@ class Actor:
         *,
         flag: int = 0,
         thing: int = 0,
-        step: int = 0,
+        writer: int = 0,
         start: int = 0,
         length: int = 0,
         other: int = 0,
         descriptor: int | None = None,
     ) -> Answer:
         """Let it do something; wait until it has."""
-        packet = native.REQUEST.pack(native.OPS.index(op), flag, thing, step, start, length, other)
+        packet = native.REQUEST.pack(native.OPS.index(op), flag, thing, writer, start, length, other)
         rights = [] if descriptor is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
         try:
             self._socket.sendmsg([packet], rights)

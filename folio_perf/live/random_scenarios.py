@@ -21,7 +21,7 @@ _NR_PROCESSES: Final = 5
 _NR_FORKS: Final = 6
 _ADVICES: Final = (
     "DONTNEED", "DONTNEED", "DONTNEED", "DONTFORK", "DOFORK", "POPULATE_WRITE", "POPULATE_READ", "WIPEONFORK",
-    "HUGEPAGE", "NOHUGEPAGE", "RANDOM", "WILLNEED", "DONTNEED_LOCKED",
+    "HUGEPAGE", "NOHUGEPAGE", "RANDOM", "WILLNEED", "DONTNEED_LOCKED", "FREE", "COLD",
 )  # fmt: skip
 _REGIONS: Final = {"A": 1024, "B": 96, "S": 64, "T1": 1024, "T2": 1024, "C": 1536, "N1": 600, "X": 64, "D": 700}
 _CHOSEN: Final = ("A", "A", "A", "B", "S", "T1", "T2", "C", "N1", "X", "D", "D")
@@ -118,8 +118,8 @@ class _Operations:
     def make(self, nr: int) -> Iterator[str]:
         kinds = {
             self._fork: 14, self._exit: 5, self._write: 17, self._read: 8, self._unmap: 8, self._advise: 10,
-            self._protect: 9, self._move: 7, self._move_back: 2, self._lock: 4, self._map_anon: 2, self._map_tmpfs: 2,
-            self._map_memfd: 2, self._pin: 3, self._splice: 2, self._unsplice: 1, self._truncate: 1, self._unpin: 3,
+            self._collapse: 2, self._protect: 9, self._move: 7, self._move_back: 2, self._lock: 4, self._map_anon: 2,
+            self._map_tmpfs: 2, self._map_memfd: 2, self._pin: 3, self._splice: 2, self._unsplice: 1, self._truncate: 1, self._unpin: 3,
         }  # fmt: skip
         for _ in range(nr):
             (kind,) = self.rng.choices(list(kinds), list(kinds.values()))
@@ -171,6 +171,10 @@ class _Operations:
     def _advise(self) -> Iterator[str]:
         process, region, offset, nr = self._somewhere()
         yield f"madv {process} {region} {offset} {nr} {self.rng.choice(_ADVICES)}"
+
+    def _collapse(self) -> Iterator[str]:
+        process, region, offset, _ = self._somewhere()
+        yield f"madv {process} {region} {offset // 512 * 512} {min(512, _REGIONS[region])} COLLAPSE"
 
     def _protect(self) -> Iterator[str]:
         process, region, offset, nr = self._somewhere()

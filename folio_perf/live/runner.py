@@ -351,7 +351,7 @@ class _Run:
             case [verb, process, *arguments] if verb in _ACTOR_VERBS and "/" not in process:
                 if process not in self._actors:
                     return Answer(-1, errno.ESRCH)
-                return self._actor_step(self._actors[process], number, verb, arguments)
+                return self._actor_step(process, verb, arguments)
         raise CannotRunError(f"step {number}: {' '.join(words)}: {_MODEL_ONLY}")
 
     def _fork(self, parent: str, child: str) -> Answer:
@@ -373,7 +373,8 @@ class _Run:
     def _at(self, region: str, offset: str) -> int:
         return (self.scenario.regions[region].vpn + int(offset)) * _PAGE
 
-    def _actor_step(self, actor: Actor, number: int, verb: str, arguments: list[str]) -> Answer:
+    def _actor_step(self, process: str, verb: str, arguments: list[str]) -> Answer:
+        actor, writer = self._actors[process], self.scenario.processes.index(process)
         region, *rest = arguments or [""]
         match verb, rest:
             case "map", ["anon" | "anonshared" as what, *place]:
@@ -390,7 +391,7 @@ class _Run:
                 at = {"start": self._at(region, rest[0]), "length": int(rest[1]) * _PAGE}
         match verb, rest[2:]:
             case "touch", [access]:
-                return actor.tell("touch", flag=ord(access), step=number + 1, **at)
+                return actor.tell("touch", flag=ord(access), writer=writer, **at)
             case "madv", [advice]:
                 return actor.tell("advise", flag=_ADVICES[advice], **at)
             case "prot", [protection]:
