@@ -119,7 +119,8 @@ class _Operations:
         kinds = {
             self._fork: 14, self._exit: 5, self._write: 17, self._read: 8, self._unmap: 8, self._advise: 10,
             self._collapse: 2, self._protect: 9, self._move: 7, self._move_back: 2, self._lock: 4, self._map_anon: 2,
-            self._map_tmpfs: 2, self._map_memfd: 2, self._pin: 3, self._splice: 2, self._unsplice: 1, self._truncate: 1, self._unpin: 3,
+            self._map_tmpfs: 2, self._map_memfd: 2, self._pin: 3, self._splice: 2, self._unsplice: 1,
+            self._truncate: 1, self._unpin: 3,
         }  # fmt: skip
         for _ in range(nr):
             (kind,) = self.rng.choices(list(kinds), list(kinds.values()))
