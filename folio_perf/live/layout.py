@@ -16,8 +16,13 @@ _COMMON: Final = {"flags": 0, "mapping": 24, "_mapcount": 48, "_refcount": 52}
 """Byte offsets in any struct page: schemes.md 1.1, csrc/memmap/struct_page.h."""
 _TAIL: Final[Mapping[str, Mapping[str, int]]] = {
     "page_mapcount": {"compound_mapcount": 20},
+    "subpages_mapcount_locked": {"compound_mapcount": 20, "subpages_mapcount": 24},
+    "rmap_id": {"_total_mapcount": 16, "_entire_mapcount": 24, "_nr_pages_mapped": 28},
     "nr_pages_mapped": {"_entire_mapcount": 24, "_nr_pages_mapped": 28},
     "large_mapcount": {"_large_mapcount": 16, "_entire_mapcount": 20, "_nr_pages_mapped": 24},
+    "mm_owner_20bit": {
+        "_large_mapcount": 16, "_nr_pages_mapped": 20, "_entire_mapcount": 24, "_mm_id_mapcount": 32, "_mm_id": 40,
+    },
     "mm_owner": {
         "_large_mapcount": 16, "_nr_pages_mapped": 20, "_entire_mapcount": 24, "_mm_id_mapcount": 32, "_mm_id": 40,
     },
