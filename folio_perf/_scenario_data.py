@@ -73,6 +73,8 @@ class Op(enum.IntEnum):
     RECLAIM = 35
     PAGE_IDLE = 36
     MEMORY_FAILURE = 37
+    KSM = 38
+    PUNCH_HOLE = 39
 
 
 class EventFlag(enum.IntFlag):
@@ -113,6 +115,11 @@ ADVICES = (
     "PAGEOUT",
     "COLLAPSE",
     "FREE",
+    "MERGEABLE",
+    "UNMERGEABLE",
+    "REMOVE",
+    "GUARD_INSTALL",
+    "GUARD_REMOVE",
     "IGNORED",
 )
 """FPERF_ADVICES: ``what`` of a MADVISE event is an index into this."""

@@ -28,11 +28,7 @@ from folio_perf.geometry import PMD_SIZE, FolioPolicy, Geometry, format_size
 
 _NO_EFFECT_ADVICES = ("WILLNEED",)
 _UNSUPPORTED_ADVICES = {
-    "MERGEABLE": "KSM is not modelled",
-    "UNMERGEABLE": "KSM is not modelled",
-    "REMOVE": "hole punching is not modelled",
-    "GUARD_INSTALL": "guard regions are not modelled",
-    "GUARD_REMOVE": "guard regions are not modelled",
+    "SOFT_OFFLINE": "soft offlining is not modelled",
 }
 
 VA0 = 0x100000000000
@@ -570,6 +566,15 @@ class _Assembler:
             words.fail(f"{nr_pages} pages; an object has at most 2^52")
         self._emit(Op.TRUNCATE, what=what, nr=nr_pages)
 
+    def punchobj(self, words: _Words) -> None:
+        what = self._object(words)
+        offset, nr = words.number("offset"), words.number("length")
+        if nr == 0:
+            words.fail("the range holds no page")
+        if offset + nr > MAX_OBJECT_PAGES:
+            words.fail(f"pages {offset} to {offset + nr - 1} lie beyond the largest file")
+        self._emit(Op.PUNCH_HOLE, what=what, vpn=offset, nr=nr)
+
     def dropobj(self, words: _Words) -> None:
         self._emit(Op.DROP_OBJECT, what=self._object(words))
 
@@ -590,11 +595,6 @@ class _Assembler:
     def note(self, words: _Words) -> None:
         while words.more():
             words.word()
-
-    # verbs that are read only
-
-    def _bare(self, words: _Words) -> None:
-        pass
 
 
 def _on_range(op: Op) -> Callable[[_Assembler, _Words], None]:
@@ -646,6 +646,7 @@ _VERBS: dict[str, tuple[str, Callable[[_Assembler, _Words], str | None], str]] =
     "prot": ("P R OFF N r|rw|none", _Assembler.prot, ""),
     "remap": ("P R OFF N R2 OFF2", _Assembler.remap, ""),
     "truncobj": ("OBJ N", _Assembler.truncobj, ""),
+    "punchobj": ("OBJ OFF N", _Assembler.punchobj, ""),
     "dropobj": ("OBJ", _Assembler.dropobj, ""),
     "readobj": ("OBJ [ra]", _Assembler.readobj, ""),
     "total_mapcount": ("P R OFF N", _on_range(Op.TOTAL_MAPCOUNT), ""),
@@ -660,7 +661,7 @@ _VERBS: dict[str, tuple[str, Callable[[_Assembler, _Words], str | None], str]] =
     "unpin": ("P", _on_process(Op.UNPIN), ""),
     "splice": ("P R OFF N", _on_range(Op.SPLICE), ""),
     "unsplice": ("P", _on_process(Op.UNSPLICE), ""),
-    "ksm": ("", _Assembler._bare, "KSM is not modelled"),
+    "ksm": ("", _alone(Op.KSM), ""),
     "splitdbg": ("P R OFF N [ORDER]", _Assembler.splitdbg, ""),
     "deferred_split": ("", _alone(Op.DEFERRED_SPLIT), ""),
     "migrate": ("P R OFF N", _on_range(Op.MIGRATE), ""),

@@ -18,7 +18,7 @@ __all__ = ["new_simulation"]
 
 
 # What these do depends on what pages hold.
-_LOOK_AT_CONTENTS: Final = (Op.SPLIT, Op.DEFERRED_SPLIT)
+_LOOK_AT_CONTENTS: Final = (Op.SPLIT, Op.DEFERRED_SPLIT, Op.KSM)
 _ADVICES_THAT_SPLIT: Final = tuple(ADVICES.index(advice) for advice in ("COLD", "PAGEOUT", "FREE"))
 
 
@@ -119,7 +119,7 @@ def _populate(simulation: engine.Simulation, number: int, spec: ObjectSpec) -> N
 
 
 def _looks_at_contents(scenario: Scenario) -> bool:
-    """Tell whether the scenario splits folios, which maps the zero page where a page holds nothing else."""
+    """Tell whether it splits folios, which maps the zero page in place of empty pages, or merges equal ones."""
     op, what = scenario.events["op"], scenario.events["what"]
     advises = (op == Op.MADVISE) & np.isin(what, _ADVICES_THAT_SPLIT)
     return bool((np.isin(op, _LOOK_AT_CONTENTS) | advises).any())

@@ -16,6 +16,7 @@ a comment, offsets and lengths are base pages of the geometry, regions have fixe
     unmap P R OFF N                 madv P R OFF N ADVICE      prot P R OFF N r|rw|none
     remap P R OFF N R2 OFF2         note TEXT
     truncobj OBJ N                  dropobj OBJ                readobj OBJ [ra]
+    punchobj OBJ OFF N
     mlock, munlock, pin, splice P R OFF N                      unpin, unsplice P
     ksm, swapon, swapoff            splitdbg P R OFF N [ORDER]
 
@@ -246,6 +247,10 @@ class ScenarioBuilder:
         """Set the size of an object."""
         return self._add("truncobj", name, nr_pages)
 
+    def punchobj(self, name: str, offset: int, nr: int) -> ScenarioBuilder:
+        """Punch a hole into an object: its pages leave the page cache and every mapping but private copies."""
+        return self._add("punchobj", name, offset, nr)
+
     def dropobj(self, name: str) -> ScenarioBuilder:
         """Drop the clean, unmapped page cache of an object."""
         return self._add("dropobj", name)
@@ -303,7 +308,7 @@ class ScenarioBuilder:
         return self._add("unsplice", process)
 
     def ksm(self) -> ScenarioBuilder:
-        """Run ksmd for three full scans; not modelled."""
+        """Run ksmd for four full scans."""
         return self._add("ksm")
 
     def splitdbg(self, process: str, region: str, offset: int, nr: int, order: int | None = None) -> ScenarioBuilder:

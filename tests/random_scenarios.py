@@ -21,6 +21,8 @@ ADVICES = (
     "POPULATE_WRITE",
     "FREE",
     "FREE",
+    "MERGEABLE",
+    "MERGEABLE",
 )
 RESHAPING = (
     "splitdbg {place}",
@@ -37,6 +39,16 @@ RESHAPING = (
     "madv {place} PAGEOUT",
     "madv {place} PAGEOUT",
     "swapoff",
+    "ksm",
+    "ksm",
+    "ksm",
+    "madv {place} UNMERGEABLE",
+    "madv {place} GUARD_INSTALL",
+    "madv {place} GUARD_INSTALL",
+    "madv {place} GUARD_REMOVE",
+    "madv {place} REMOVE",
+    "madv {place} REMOVE",
+    "punchobj T 3 700",
 )
 ASKING = (
     "smaps {process}",
@@ -84,6 +96,7 @@ def _head(rng: random.Random, mthp: bool) -> list[str]:
     lines += [f"region {name} {nr} shift {shifts.get(name, 0)}" for name, nr in REGIONS.items()]
     lines += ["map P0 A anon", "madv P0 A 0 1024 HUGEPAGE", f"touch P0 A 0 1024 {rng.choice('wr')}"]
     lines += ["map P0 B anon", "touch P0 B 0 96 w"]
+    lines += [f"madv P0 {region} 0 {REGIONS[region]} MERGEABLE" for region in "AB" if rng.random() < 0.4]
     for mapping in (
         "S M 0 0 64 shared",
         "T1 T 0 0 1024 shared",
@@ -113,7 +126,7 @@ def random_scenario(seed: int, *, nr_operations: int = 40, mthp: bool = True) ->
             lines.append(f"exit {process}")
             live.remove(process)
         elif kind < 0.42:
-            lines.append(f"touch {place} {rng.choice('wwr')}")
+            lines.append(f"touch {place} {rng.choice('wwrs')}")
         elif kind < 0.53:
             lines.append(f"unmap {place}")
         elif kind < 0.60:

@@ -188,7 +188,7 @@ WRONG = [
     Wrong("forkmany P0 -2 W", ("-2",)),
     Wrong("remap P0 A 0 8 A 4", ("mremap",), runs=True),
     Wrong("remap P0 A 0 16 A 8", ("16 pages",)),
-    Wrong("madv P0 A 0 16 GUARD_REMOVE", ("madv P0 A 0 16 GUARD_REMOVE",)),
+    Wrong("madv P0 A 0 16 SOFT_OFFLINE", ("madv P0 A 0 16 SOFT_OFFLINE",)),
     Wrong("on 256 touch P0 A 0 1 w", ("256",)),
     Wrong("touch P0 A 0 1 x", ("x",)),
     Wrong("touch P0 A 0", ("touch",)),

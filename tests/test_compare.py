@@ -169,7 +169,7 @@ def test_every_report_fits_a_mail(scenario: str, backend: str) -> None:
 
 def test_the_report_lists_what_failed() -> None:
     builder = ScenarioBuilder("failing", Geometry()).region("A", 4).map_anon("P0", "A")
-    builder.madv("P0", "A", 0, 4, "GUARD_INSTALL")
+    builder.madv("P0", "A", 0, 4, "SOFT_OFFLINE")
     builder.fork("P0", "P1").exit("P1").touch("P1", "A", 0, 1, "r").touch("P0", "A", 0, 4, "w").touch(
         "P0", "A", 0, 4, "w"
     )
@@ -177,7 +177,7 @@ def test_the_report_lists_what_failed() -> None:
     assert "6 events: 4 applied, 1 no-op, 1 failed" in text
     assert "1 EXITED: the process has exited" in text
     assert "builder:7: event 3 (touch P1 A 0 1 r)" in text
-    assert "1 operation left out" in text and "builder:4: madv P0 A 0 4 GUARD_INSTALL" in text
+    assert "1 operation left out" in text and "builder:4: madv P0 A 0 4 SOFT_OFFLINE" in text
     assert fits_a_mail(text)
 
 

@@ -31,8 +31,6 @@ DATA = Path(__file__).parent / "data" / "golden"
 SCENARIOS = Path(str(resources.files("folio_perf") / "data" / "scenarios"))
 KERNELS = ("6.1", "6.12", "6.18", "7.3", "7.3-nopm", "host-6.18")
 
-# Operations that are not modelled, by what the scenario that needs them is skipped for.
-NOT_MODELLED = ("MERGEABLE",)
 # Values compared at least, so that a comparison that silently stops comparing is noticed.
 COMPARED = {
     "6.1": 886_000,
@@ -57,23 +55,21 @@ def test_every_exact_field_is_equal(results: tuple[str, list[FieldComparison]]) 
 
 
 def test_random_scenarios_are_equal() -> None:
-    """Four of 450 random ones that once differed: in pins taken too late, and in zero pages that MADV_FREE leaves."""
+    """Five of 530 random ones that once differed: late pins, zero pages of MADV_FREE, KSM pages nobody joined."""
     random = DATA / "random"
     comparisons = compare_golden(random / "6.18.jsonl.gz", scenarios=random)
-    assert len({each.scenario for each in comparisons}) == 4
+    assert len({each.scenario for each in comparisons}) == 5
     different = [each for each in comparisons if each.equal != each.compared or each.skipped]
     assert not different, different[0]
-    assert sum(each.compared for each in comparisons) >= 1_967_000
+    assert sum(each.compared for each in comparisons) >= 2_687_000
 
 
 def test_the_list_of_what_is_skipped_is_known(results: tuple[str, list[FieldComparison]]) -> None:
     _, comparisons = results
     skipped = {each.scenario: each.skipped for each in comparisons if each.skipped}
     for scenario, reason in skipped.items():
-        if scenario.startswith("mthp"):  # the 6.1 kernel has no folios of that size
-            assert "No such file" in reason
-        else:
-            assert any(word in reason for word in NOT_MODELLED), reason
+        # The 6.1 kernel has no folios of that size.
+        assert scenario.startswith("mthp") and "No such file" in reason, (scenario, reason)
 
 
 def test_all_fields_of_the_kernel_are_compared(results: tuple[str, list[FieldComparison]]) -> None:

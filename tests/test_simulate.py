@@ -228,11 +228,11 @@ def test_a_lenient_scenario_counts_and_lists_them() -> None:
 
 def test_operations_that_are_not_modelled() -> None:
     scenario = ScenarioBuilder("guarded", Geometry()).region("A", 8).map_anon("P0", "A")
-    scenario.madv("P0", "A", 0, 8, "GUARD_INSTALL")
-    with pytest.raises(ScenarioError, match=r"builder:4: madv P0 A 0 8 GUARD_INSTALL: "):
+    scenario.madv("P0", "A", 0, 8, "SOFT_OFFLINE")
+    with pytest.raises(ScenarioError, match=r"builder:4: madv P0 A 0 8 SOFT_OFFLINE: "):
         simulate(scenario.build())
     (entry,) = simulate(scenario.build(), strict=False, backend="count").outcome.unsupported
-    assert entry.startswith("builder:4: madv P0 A 0 8 GUARD_INSTALL: ")
+    assert entry.startswith("builder:4: madv P0 A 0 8 SOFT_OFFLINE: ")
 
 
 def test_progress_counts_events_and_can_end_the_run() -> None:

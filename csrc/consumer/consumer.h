@@ -24,6 +24,7 @@
 #define fperf_collapse FPERF_FN(fperf_collapse)
 #define fperf_advise_reclaim FPERF_FN(fperf_advise_reclaim)
 #define fperf_migrate_folio FPERF_FN(fperf_migrate_folio)
+#define fperf_ksmd FPERF_FN(fperf_ksmd)
 
 #define fperf_clear_young FPERF_FN(fperf_clear_young)
 #define fperf_unmap_folio FPERF_FN(fperf_unmap_folio)
@@ -112,6 +113,11 @@ int fperf_migrate_folio(struct fperf_sim *sim, uint64_t folio) FPERF_MUST_CHECK;
  */
 int fperf_collapse(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end,
 		   bool khugepaged) FPERF_MUST_CHECK;
+
+/*
+ * ksmd.c: full scans of all mergeable VMAs. Asks mapping_refs of each page it would merge. NOOP: nothing was merged.
+ */
+int fperf_ksmd(struct fperf_sim *sim) FPERF_MUST_CHECK;
 
 /* pageout.c: MADV_COLD and MADV_PAGEOUT. Asks whether others map the folio, in the terms of the version. */
 int fperf_advise_reclaim(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end,

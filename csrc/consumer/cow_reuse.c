@@ -57,7 +57,7 @@ static int pte_write(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 	struct fperf_query query;
 
 	fperf_charge_ptes(sim, FPERF_LOAD, pte, 1);
-	if (*pte & FPERF_PTE_ZERO || !sim->folios[fperf_folio_head(sim, pfn)].anon)
+	if (*pte & FPERF_PTE_ZERO || !sim->folios[fperf_folio_head(sim, pfn)].anon || fperf_is_ksm(sim, pfn))
 		return fperf_wp_copy(sim, vma, vpn, pte);
 	if (fperf_exclusive_test(sim, pfn)) {
 		fperf_wp_reuse(sim, vma, pte, pfn, false);

@@ -54,6 +54,9 @@ static bool scan_entry(struct fperf_sim *sim, uint64_t entry, bool khugepaged, s
 {
 	struct fperf_query query;
 
+	/* A guard looks like a swapped-out page, and brings no page in. */
+	if (entry & FPERF_PTE_GUARD)
+		return false;
 	if (!entry || entry & FPERF_PTE_ZERO)
 		return ++scan->none <= max_none(sim) || !khugepaged;
 	if (entry & FPERF_PTE_SWAP)
@@ -88,10 +91,10 @@ static bool worth_it(struct fperf_sim *sim, const uint64_t *ptes, bool khugepage
 	return !khugepaged || (scan->young && (!scan->swapped || scan->young >= sim->entries / 2));
 }
 
-/* The pages are copied, their mappings go, one at a time up to v6.17. */
+/* The pages are copied, their mappings go, one at a time up to v6.16. */
 static void move_out(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t base, uint64_t *ptes, uint64_t copy)
 {
-	const bool batched = sim->prof.version >= FPERF_KERNEL(6, 18);
+	const bool batched = sim->prof.version >= FPERF_KERNEL(6, 17);
 
 	for (uint32_t i = 0, nr; i < sim->entries; i += nr) {
 		const uint64_t entry = ptes[i], pfn = fperf_pte_pfn(entry);
@@ -207,7 +210,7 @@ static void retract_tables(struct fperf_sim *sim, const struct fperf_object *obj
 	}
 }
 
-/* Large folios of a file are taken too since v6.13. */
+/* Large folios of a file are taken too since v6.12. */
 static bool suits_file(struct fperf_sim *sim, const struct fperf_object *object, uint64_t index, bool khugepaged)
 {
 	uint32_t none = 0;
@@ -222,7 +225,7 @@ static bool suits_file(struct fperf_sim *sim, const struct fperf_object *object,
 			continue;
 		}
 		query = fperf_query_at(sim, NULL, pfn);
-		if (query.order && sim->prof.version < FPERF_KERNEL(6, 13))
+		if (query.order && sim->prof.version < FPERF_KERNEL(6, 12))
 			return false;
 		if (!only_known_refs(sim, &query))
 			return false;
@@ -290,8 +293,10 @@ static int try_file(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t base,
 		if (ret)
 			return ret;
 	} else if (pmd && *pmd) {
-		/* It is there, mapped by PTEs: they go. */
-		ret = fperf_zap_range(sim, vma, base, base + sim->entries);
+		/* It is there, mapped by PTEs: they go, unless there is a guard among them. */
+		if (fperf_guard_find(sim, vma->mm, base, base + sim->entries) < base + sim->entries)
+			return 0;
+		ret = fperf_zap_range(sim, vma, base, base + sim->entries, FPERF_ZAP_PAGES);
 		if (ret)
 			return ret;
 	}

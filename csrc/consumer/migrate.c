@@ -17,6 +17,10 @@ static int move_identity(struct fperf_sim *sim, uint64_t folio, uint64_t copy)
 	to->lazyfree = from->lazyfree;
 	to->dirty = from->dirty;
 	fperf_content_copy(sim, copy, folio, nr);
+	if (from->ksm) {
+		fperf_ksm_moved(sim, folio, copy);
+		return 0;
+	}
 	if (from->anon) {
 		fperf_folio_set_anon_vma(sim, copy, from->anon_vma);
 		return 0;

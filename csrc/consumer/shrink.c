@@ -33,12 +33,15 @@ int fperf_shrink_folio(struct fperf_sim *sim, uint64_t folio, bool pmd)
 {
 	const uint32_t order = fperf_folio_order(sim, folio);
 	const uint64_t past = folio + (1ull << order);
-	const bool swaps = sim->folios[folio].anon && !sim->folios[folio].lazyfree;
+	const bool lazyfree = sim->folios[folio].lazyfree, swaps = sim->folios[folio].anon && !lazyfree;
+	/* What was never unmapped in part is written whole since v6.10; up to v5.17 a lazyfree THP was split before it went. */
+	const bool splits = swaps ? !pmd && (sim->prof.version < FPERF_KERNEL(6, 10) || sim->folios[folio].deferred) :
+				    lazyfree && sim->prof.version < FPERF_KERNEL(5, 18);
 	int ret;
 
 	if (swaps && !sim->swap_on)
 		return 0;
-	if (!swaps || !order || pmd || (sim->prof.version >= FPERF_KERNEL(6, 10) && !sim->folios[folio].deferred))
+	if (!order || !splits)
 		return unmap(sim, folio);
 	ret = fperf_split_huge_page(sim, folio, 0);
 	if (ret)

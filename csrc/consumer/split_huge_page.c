@@ -55,7 +55,7 @@ static void rebuild(struct fperf_sim *sim, uint64_t folio, uint32_t order)
 	fperf_because(&sim->door, before);
 }
 
-/* Order 1 has no room for the deferred list of an anonymous folio; v6.9 brought orders at all, v6.14 those of shmem. */
+/* Order 1 has no room for the deferred list of an anonymous folio; v6.9 brought orders at all, v6.15 those of shmem. */
 static bool order_allowed(const struct fperf_sim *sim, uint64_t folio, uint32_t order)
 {
 	const struct fperf_folio *const f = &sim->folios[folio];
@@ -64,7 +64,7 @@ static bool order_allowed(const struct fperf_sim *sim, uint64_t folio, uint32_t 
 		return true;
 	if (f->anon)
 		return order > 1;
-	return !f->object || !fperf_object_is_shmem(f->object) || sim->prof.version >= FPERF_KERNEL(6, 14);
+	return !f->object || !fperf_object_is_shmem(f->object) || sim->prof.version >= FPERF_KERNEL(6, 15);
 }
 
 static int split(struct fperf_sim *sim, uint64_t folio, uint32_t order, bool *done)

@@ -84,7 +84,8 @@ enum fperf_mapping_kind {
 	FPERF_MAPPING_FILE,
 	FPERF_MAPPING_ZERO,
 	FPERF_MAPPING_SWAP,
-	FPERF_MAPPING_HUGE_ZERO
+	FPERF_MAPPING_HUGE_ZERO,
+	FPERF_MAPPING_GUARD, /* a marker of MADV_GUARD_INSTALL; pagemap shows it as a swap entry */
 };
 struct fperf_vma_row {
 	uint64_t start, end; /* vpn */

@@ -52,7 +52,9 @@
 	X(COMPACT,	compact)				\
 	X(RECLAIM,	reclaim)				\
 	X(PAGE_IDLE,	page_idle)				\
-	X(MEMORY_FAILURE, memory_failure)
+	X(MEMORY_FAILURE, memory_failure)			\
+	X(KSM,		ksm)				\
+	X(PUNCH_HOLE,	punch_hole)
 
 enum fperf_op {
 #define X(NAME, name) FPERF_OP_##NAME,
@@ -97,7 +99,8 @@ enum fperf_op {
 	X(COMPACTION,	compaction)				\
 	X(SHRINK,	shrink)					\
 	X(PAGE_IDLE,	page_idle)				\
-	X(MEMORY_FAILURE, memory_failure)
+	X(MEMORY_FAILURE, memory_failure)			\
+	X(KSM,		ksm)
 
 enum fperf_event_kind {
 #define X(NAME, name) FPERF_EV_##NAME,
@@ -163,7 +166,8 @@ enum fperf_cause {
 	X(TREE_NODE,	tree_node,		REST)		\
 	X(ANON_VMA,	anon_vma,		REST)		\
 	X(MAPPING_OBJECT, address_space,	REST)		\
-	X(RMAP_LOCK,	rmap_lock,		REST)
+	X(RMAP_LOCK,	rmap_lock,		REST)		\
+	X(KSM_ITEM,	ksm_item,		REST)
 
 enum fperf_field {
 #define X(NAME, name, CLASS) FPERF_FIELD_##NAME,
@@ -230,6 +234,11 @@ enum fperf_backend {
 	X(PAGEOUT,	PAGEOUT)				\
 	X(COLLAPSE,	COLLAPSE)				\
 	X(FREE,		FREE)					\
+	X(MERGEABLE,	MERGEABLE)				\
+	X(UNMERGEABLE,	UNMERGEABLE)				\
+	X(REMOVE,	REMOVE)					\
+	X(GUARD_INSTALL, GUARD_INSTALL)				\
+	X(GUARD_REMOVE,	GUARD_REMOVE)				\
 	X(IGNORED,	IGNORED)	/* WILLNEED ...: no effect on mappings or VMAs */
 
 enum fperf_advice {
@@ -291,6 +300,8 @@ enum {
  *   memory_failure   process vpn nr: the pages mapped there go bad
  *   compact, reclaim, page_idle  goes through all of memory
  *   swapon, swapoff  anonymous pages may be reclaimed by MADV_PAGEOUT; all pages come back
+ *   punch_hole       what(object + 1) vpn(first page) nr: those pages leave it
+ *   ksm              ksmd merges equal pages of mergeable VMAs, in four full scans
  */
 struct fperf_event {
 	uint16_t op;  /* enum fperf_op */

@@ -2,6 +2,9 @@
 /* What must hold before an event starts, so that none fails half done. */
 #include "engine/events.h"
 
+/* 2^64 bytes of 4 KiB pages. */
+static const uint64_t MAX_FILE_PAGE = 1ull << 52;
+
 static int check_range(const struct fperf_sim *sim, uint64_t vpn, uint64_t nr)
 {
 	if (!nr)
@@ -100,6 +103,8 @@ static int check_touch_range(const struct fperf_sim *sim, struct fperf_mm *mm, c
 		ret = fperf_check_touch(vma, stop - 1, write);
 		if (ret)
 			return ret;
+		if (fperf_guard_find((struct fperf_sim *)sim, mm, vpn, stop) < stop)
+			return FPERF_ERR(SEGV);
 		vpn = stop;
 	}
 	return 0;
@@ -156,7 +161,8 @@ int fperf_check_event(struct fperf_sim *sim, const struct fperf_event *e)
 {
 	const struct fperf_process *const p = fperf_process_of(sim, e->process);
 	const bool of_object =
-		e->op == FPERF_OP_TRUNCATE || e->op == FPERF_OP_READ_OBJECT || e->op == FPERF_OP_DROP_OBJECT;
+		e->op == FPERF_OP_TRUNCATE || e->op == FPERF_OP_READ_OBJECT || e->op == FPERF_OP_DROP_OBJECT ||
+		e->op == FPERF_OP_PUNCH_HOLE;
 	struct fperf_mm *mm;
 	int ret;
 
@@ -168,10 +174,15 @@ int fperf_check_event(struct fperf_sim *sim, const struct fperf_event *e)
 		ret = check_object(sim, e->what);
 		if (!ret && e->op == FPERF_OP_TRUNCATE && e->nr > sim->objects[e->what - 1]->capacity)
 			ret = FPERF_ERR(ARGUMENT);
+		if (!ret && e->op == FPERF_OP_PUNCH_HOLE)
+			ret = !e->nr ? FPERF_ERR(EMPTY_RANGE) :
+				       e->vpn > MAX_FILE_PAGE || e->nr > MAX_FILE_PAGE ? FPERF_ERR(ARGUMENT) : 0;
 		return ret;
 	}
 	if (of_machine(e->op))
 		return 0;
+	if (e->op == FPERF_OP_KSM)
+		return sim->contents ? 0 : FPERF_ERR(ARGUMENT); /* what is equal? */
 	if (!p || p->state == FPERF_PROC_NEVER)
 		return FPERF_ERR(NO_PROCESS);
 	if (p->state == FPERF_PROC_EXITED)

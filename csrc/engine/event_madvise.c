@@ -19,6 +19,8 @@ bool fperf_advice_flags(uint32_t advice, uint32_t *clear, uint32_t *set)
 		[FPERF_ADVICE_SEQUENTIAL] = { FPERF_VM_RAND_READ, FPERF_VM_SEQ_READ },
 		[FPERF_ADVICE_DONTDUMP] = { 0, FPERF_VM_DONTDUMP },
 		[FPERF_ADVICE_DODUMP] = { FPERF_VM_DONTDUMP, 0 },
+		[FPERF_ADVICE_MERGEABLE] = { 0, FPERF_VM_MERGEABLE },
+		[FPERF_ADVICE_UNMERGEABLE] = { FPERF_VM_MERGEABLE, 0 },
 	};
 
 	*clear = flags[advice].clear;
@@ -44,18 +46,21 @@ static uint32_t known_since(uint32_t advice)
 		return FPERF_KERNEL(5, 18);
 	case FPERF_ADVICE_COLLAPSE:
 		return FPERF_KERNEL(6, 1);
+	case FPERF_ADVICE_GUARD_INSTALL:
+	case FPERF_ADVICE_GUARD_REMOVE:
+		return FPERF_KERNEL(6, 13);
 	default:
 		return 0;
 	}
 }
 
-/* A PMD's range lies in the VMA, and a file is not open for writing, which mattered up to v7.2. */
+/* A PMD's range lies in the VMA, and a file is not open for writing, which mattered up to v7.1. */
 bool fperf_may_collapse(const struct fperf_sim *sim, const struct fperf_vma *vma)
 {
 	const uint64_t first = fperf_pmd_floor(sim, vma->start + sim->entries - 1);
 
 	return first + sim->entries <= vma->end && !(vma->flags & FPERF_VM_NOHUGEPAGE) &&
-	       (!vma->object || fperf_object_is_shmem(vma->object) || sim->prof.version >= FPERF_KERNEL(7, 3));
+	       (!vma->object || fperf_object_is_shmem(vma->object) || sim->prof.version >= FPERF_KERNEL(7, 2));
 }
 
 /* What a VMA refuses: the walk ends there, what came before it is done. */
@@ -70,6 +75,16 @@ static int check_vma(const struct fperf_sim *sim, const struct fperf_vma *vma, u
 		return vma->flags & FPERF_VM_LOCKED || vma->object ? FPERF_ERR(ADVICE) : 0;
 	case FPERF_ADVICE_COLLAPSE:
 		return fperf_may_collapse(sim, vma) ? 0 : FPERF_ERR(ADVICE);
+	case FPERF_ADVICE_REMOVE:
+		return vma->flags & FPERF_VM_LOCKED || !vma->object || !(vma->flags & FPERF_VM_SHARED) ?
+			       FPERF_ERR(ADVICE) :
+			       0;
+	case FPERF_ADVICE_GUARD_INSTALL:
+		if (vma->flags & FPERF_VM_LOCKED)
+			return FPERF_ERR(ADVICE);
+		return vma->object && sim->prof.version < FPERF_KERNEL(6, 15) ? FPERF_ERR(ADVICE) : 0;
+	case FPERF_ADVICE_GUARD_REMOVE:
+		return vma->object && sim->prof.version < FPERF_KERNEL(6, 15) ? FPERF_ERR(ADVICE) : 0;
 	case FPERF_ADVICE_WIPEONFORK:
 		return vma->object ? FPERF_ERR(ADVICE) : 0;
 	default:
@@ -92,14 +107,30 @@ int fperf_check_advice(const struct fperf_sim *sim, struct fperf_mm *mm, const s
 	return 0;
 }
 
+/* NOOP: the advice means nothing to this VMA. */
+static int advise_ksm(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end, uint32_t advice)
+{
+	if (advice == FPERF_ADVICE_MERGEABLE)
+		return vma->flags & FPERF_VM_SHARED ? FPERF_NOOP : fperf_ksm_enter(sim, vma->mm);
+	if (!(vma->flags & FPERF_VM_MERGEABLE))
+		return FPERF_NOOP;
+	return fperf_ksm_unmerge(sim, vma, start, end);
+}
+
 static int advise_vma(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end, uint32_t advice)
 {
 	uint32_t clear, set;
 
+	if (advice == FPERF_ADVICE_MERGEABLE || advice == FPERF_ADVICE_UNMERGEABLE) {
+		const int ret = advise_ksm(sim, vma, start, end, advice);
+
+		if (ret)
+			return ret < 0 ? ret : 0;
+	}
 	if (fperf_advice_flags(advice, &clear, &set))
 		return fperf_vma_modify(sim, vma->mm, start, end, clear, set);
 	if (advice == FPERF_ADVICE_DONTNEED || advice == FPERF_ADVICE_DONTNEED_LOCKED) {
-		const int ret = fperf_zap_range(sim, vma, start, end);
+		const int ret = fperf_zap_range(sim, vma, start, end, FPERF_ZAP_PAGES);
 
 		if (!ret && sim->prof.version >= FPERF_KERNEL(6, 14))
 			fperf_reclaim_tables(sim, vma->mm, start, end);
@@ -107,6 +138,13 @@ static int advise_vma(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t sta
 	}
 	if (advice == FPERF_ADVICE_COLD || advice == FPERF_ADVICE_PAGEOUT || advice == FPERF_ADVICE_FREE)
 		return fperf_advise_reclaim(sim, vma, start, end, advice);
+	if (advice == FPERF_ADVICE_REMOVE)
+		return fperf_punch_hole(sim, vma->object, vma->pgoff + (start - vma->start),
+					vma->pgoff + (end - vma->start));
+	if (advice == FPERF_ADVICE_GUARD_INSTALL)
+		return fperf_guard_install(sim, vma, start, end);
+	if (advice == FPERF_ADVICE_GUARD_REMOVE)
+		fperf_guard_remove(sim, vma, start, end);
 	if (advice == FPERF_ADVICE_COLLAPSE)
 		return fperf_collapse(sim, vma, start, end, false);
 	return 0;

@@ -29,6 +29,9 @@ static void row_add(struct fperf_sim *sim, struct rows *r, uint64_t vpn, uint64_
 	if (entry & FPERF_PTE_SWAP) {
 		row.pfn = fperf_pte_pfn(entry);
 		row.kind = FPERF_MAPPING_SWAP;
+	} else if (entry & FPERF_PTE_GUARD) {
+		row.pfn = UINT64_MAX;
+		row.kind = FPERF_MAPPING_GUARD;
 	} else if (entry & FPERF_PTE_ZERO) {
 		row.pfn = UINT64_MAX;
 		row.kind = entry & FPERF_PTE_LEAF ? FPERF_MAPPING_HUGE_ZERO : FPERF_MAPPING_ZERO;

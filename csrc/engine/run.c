@@ -132,6 +132,10 @@ static int run_object(struct fperf_sim *sim, const struct fperf_event *e)
 		fperf_event_begin(&sim->door, FPERF_EV_TRUNCATE);
 		return fperf_truncate(sim, object, e->nr);
 	}
+	if (e->op == FPERF_OP_PUNCH_HOLE) {
+		fperf_event_begin(&sim->door, FPERF_EV_TRUNCATE);
+		return fperf_punch_hole(sim, object, e->vpn, e->vpn + e->nr);
+	}
 	fperf_event_begin(&sim->door, FPERF_EV_PAGE_CACHE);
 	if (e->op == FPERF_OP_READ_OBJECT)
 		return fperf_read_object(sim, object);
@@ -176,6 +180,7 @@ static int run_one(struct fperf_sim *sim, const struct fperf_event *e)
 	case FPERF_OP_TRUNCATE:
 	case FPERF_OP_READ_OBJECT:
 	case FPERF_OP_DROP_OBJECT:
+	case FPERF_OP_PUNCH_HOLE:
 		return run_object(sim, e);
 	case FPERF_OP_SMAPS:
 		return fperf_run_smaps(sim, mm, e);
@@ -225,6 +230,8 @@ static int run_one(struct fperf_sim *sim, const struct fperf_event *e)
 		return fperf_deferred_split(sim);
 	case FPERF_OP_KHUGEPAGED:
 		return fperf_run_khugepaged(sim, mm, e);
+	case FPERF_OP_KSM:
+		return fperf_ksmd(sim);
 	case FPERF_OP_SWAPON:
 		sim->swap_on = true;
 		return 0;
@@ -299,6 +306,7 @@ static void free_avcs(struct fperf_sim *sim, struct fperf_mm *mm)
 /* Host memory only: the modelled pages go with the arena. */
 static void destroy(struct fperf_sim *sim)
 {
+	fperf_ksm_destroy(sim);
 	for (uint64_t pfn = 1; sim->folios && pfn < sim->next_pfn; pfn++)
 		if (sim->folios[pfn].live && sim->folios[pfn].anon)
 			fperf_folio_set_anon_vma(sim, pfn, NULL);

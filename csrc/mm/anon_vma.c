@@ -65,7 +65,7 @@ static int chain_link(struct fperf_sim *sim, struct fperf_vma *vma, struct fperf
 
 static bool compatible_neighbour(const struct fperf_vma *left, const struct fperf_vma *right)
 {
-	const uint32_t access = FPERF_VM_READ | FPERF_VM_WRITE;
+	const uint32_t access = FPERF_VM_READ | FPERF_VM_WRITE | FPERF_VM_MAYBE_GUARD;
 
 	return left->end == right->start && left->object == right->object &&
 	       !((left->flags ^ right->flags) & ~access) && right->pgoff == left->pgoff + (left->end - left->start);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What pages hold: two bytes say enough for zero pages and pages that are equal. The low one is the page's first byte,
- * the high one all others. Pages of a file hold what nobody knows.
+ * the high one all others.
  */
 #include "mm/mm.h"
 
@@ -33,6 +33,6 @@ void fperf_content_write(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t vp
 		pfn = fperf_pte_pfn(fperf_table(&sim->mem, fperf_pmd_table(*pmd))[fperf_pte_index(sim, vpn)]);
 	if (all)
 		sim->contents[pfn] = (uint16_t)(byte << 8 | byte);
-	else if (sim->contents[pfn] != FPERF_CONTENT_UNKNOWN)
+	else
 		sim->contents[pfn] = (uint16_t)((sim->contents[pfn] & 0xff00) | byte);
 }

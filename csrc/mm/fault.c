@@ -141,6 +141,8 @@ int fperf_fault(struct fperf_sim *sim, struct fperf_mm *mm, struct fperf_vma *vm
 			return FPERF_FAULT_SATISFIED;
 		return FPERF_FAULT_WRITE_PROTECTED;
 	}
+	if (entry & FPERF_PTE_GUARD)
+		return FPERF_ERR(SEGV);
 	if (entry & FPERF_PTE_SWAP) {
 		uint64_t *const pte = fperf_table(&sim->mem, fperf_pmd_table(*pmd)) + fperf_pte_index(sim, vpn);
 
@@ -191,8 +193,8 @@ uint64_t fperf_mapped_extent(struct fperf_sim *sim, struct fperf_mm *mm, uint64_
 	return nr;
 }
 
-/* wp_page_copy(): a fresh page of order 0 takes the place of what is mapped at pte. */
-int fperf_wp_copy(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte)
+/* wp_page_copy(): a fresh page of order 0 takes the place of what is mapped at pte, with such flags. */
+static int copy(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte, uint64_t flags)
 {
 	const uint64_t old = *pte;
 	const uint32_t table = fperf_table_of(sim, pte);
@@ -219,7 +221,7 @@ int fperf_wp_copy(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, ui
 	fperf_charge_ptes(sim, FPERF_STORE, pte, 1);
 	fperf_rmap_map(sim, &run, false);
 	fperf_exclusive_set(sim, folio, 1);
-	*pte = fperf_pte(folio, FPERF_PTE_PRESENT | FPERF_PTE_YOUNG | writable(vma));
+	*pte = fperf_pte(folio, FPERF_PTE_PRESENT | FPERF_PTE_YOUNG | flags);
 	fperf_charge_ptes(sim, FPERF_STORE, pte, 1);
 	if ((old & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) == FPERF_PTE_PRESENT) {
 		run = fperf_run_at(sim, vma, fperf_pte_pfn(old), 1, vpn, true, true);
@@ -228,6 +230,16 @@ int fperf_wp_copy(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, ui
 	}
 	fperf_ptl_unlock(sim, table);
 	return 0;
+}
+
+int fperf_wp_copy(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte)
+{
+	return copy(sim, vma, vpn, pte, writable(vma));
+}
+
+int fperf_unshare(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte)
+{
+	return copy(sim, vma, vpn, pte, 0);
 }
 
 /*

@@ -178,6 +178,7 @@ static void folio_free(struct fperf_sim *sim, uint64_t folio)
 
 	FPERF_BUG_ON(f->true_pte || f->true_pmd);
 	leave_split_queue(sim, folio);
+	fperf_ksm_forget(sim, folio);
 	log_op(sim, FPERF_HOOK_FOLIO_FREE, folio, order);
 	fperf_folio_release(sim, folio, order);
 	if (f->anon)

@@ -175,6 +175,11 @@ static int copy_tables(struct fperf_sim *sim, struct fperf_vma *src, struct fper
 
 int fperf_fork_mm(struct fperf_sim *sim, struct fperf_mm *parent, struct fperf_mm *child)
 {
+	const int entered = parent->ksm ? fperf_ksm_enter(sim, child) : 0;
+
+	if (entered)
+		return entered;
+	child->has_guards = parent->has_guards;
 	for (uint32_t i = 0; i < parent->nr_vmas; i++) {
 		struct fperf_vma *const src = parent->vmas[i];
 		struct fperf_vma *dst;
@@ -196,7 +201,7 @@ int fperf_fork_mm(struct fperf_sim *sim, struct fperf_mm *parent, struct fperf_m
 		if (ret)
 			return ret;
 		/* Faults refill what has no anonymous pages of its own. */
-		if (!src->anon_vma || src->flags & FPERF_VM_WIPEONFORK)
+		if (!(src->anon_vma || src->flags & FPERF_VM_MAYBE_GUARD) || src->flags & FPERF_VM_WIPEONFORK)
 			continue;
 		ret = copy_tables(sim, src, dst);
 		if (ret)

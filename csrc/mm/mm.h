@@ -3,6 +3,7 @@
 #ifndef FPERF_MM_H
 #define FPERF_MM_H
 
+#include "mm/ksm.h"
 #include "mm/rmap_hooks.h"
 
 /* ---- folio.c: page frames, folio life, references ---- */
@@ -63,7 +64,8 @@ bool fperf_exclusive_clear(struct fperf_sim *sim, uint64_t pfn, uint32_t nr);
 bool fperf_exclusive_test(struct fperf_sim *sim, uint64_t pfn);
 
 /* ---- content.c: what pages hold, as far as events can tell. Costs nothing; nothing happens unless it is kept ---- */
-enum { FPERF_CONTENT_ZERO = 0, FPERF_CONTENT_UNKNOWN = UINT16_MAX };
+/* FILE: what the files of a scenario are full of. UNKNOWN: of all pages, where contents are not kept. */
+enum { FPERF_CONTENT_ZERO = 0, FPERF_CONTENT_FILE = 0x0707, FPERF_CONTENT_UNKNOWN = UINT16_MAX };
 uint16_t fperf_content(const struct fperf_sim *sim, uint64_t pfn);
 void fperf_content_set(struct fperf_sim *sim, uint64_t pfn, uint64_t nr, uint16_t content);
 void fperf_content_copy(struct fperf_sim *sim, uint64_t to, uint64_t from, uint64_t nr);
@@ -88,6 +90,7 @@ enum {
 	FPERF_PTE_SCHEME = 1u << 8, /* left to the scheme */
 	FPERF_PTE_MIGRATION = 1u
 		<< 9, /* not present; the number is the page that was mapped; never outlives its event */
+	FPERF_PTE_GUARD = 1u << 10, /* not present; whoever touches it gets a signal */
 	FPERF_PTE_STATE = FPERF_PTE_PRESENT | FPERF_PTE_ZERO | FPERF_PTE_MIGRATION,
 };
 #define FPERF_PTE_SHIFT 12
@@ -303,6 +306,9 @@ struct fperf_rmap_walk {
 	/* What hits look like: FPERF_PTE_PRESENT or _MIGRATION, and the page that the entry of page 0 names. */
 	uint64_t state, entry_pfn;
 	bool anon, locked;
+	/* Of a KSM page: the place whose tree is walked, and whether forks are looked for now. */
+	struct fperf_ksm_item *item;
+	bool forks;
 };
 /* false: nothing to walk (no anon_vma). Each next() is one candidate VMA; end() must follow. */
 bool fperf_rmap_walk_begin(struct fperf_sim *sim, struct fperf_rmap_walk *walk, uint64_t folio);
@@ -350,6 +356,8 @@ uint64_t fperf_mapped_extent(struct fperf_sim *sim, struct fperf_mm *mm, uint64_
 uint64_t fperf_anon_orders(const struct fperf_sim *sim, const struct fperf_vma *vma);
 /* Write fault, decided: map a fresh copy of order 0 in place of what is at pte. */
 int fperf_wp_copy(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte) FPERF_MUST_CHECK;
+/* The same for a read, which must not share the page any more: clean and write-protected (FAULT_FLAG_UNSHARE). */
+int fperf_unshare(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte) FPERF_MUST_CHECK;
 void fperf_wp_reuse(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t *entry, uint64_t page_pfn, bool moved);
 int fperf_huge_zero_write(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pmd) FPERF_MUST_CHECK;
 
@@ -370,13 +378,23 @@ int fperf_pagecache_fill(struct fperf_sim *sim, struct fperf_object *object, con
 /* Every mapping of a folio of the page cache goes; `locked`: its tree is locked already. */
 int fperf_unmap_file_folio(struct fperf_sim *sim, uint64_t folio, bool locked) FPERF_MUST_CHECK;
 void fperf_pagecache_remove(struct fperf_sim *sim, uint64_t folio);
-int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t nr_pages) FPERF_MUST_CHECK;
 int fperf_read_object(struct fperf_sim *sim, struct fperf_object *object) FPERF_MUST_CHECK;
 void fperf_drop_object(struct fperf_sim *sim, struct fperf_object *object);
 static inline bool fperf_object_is_shmem(const struct fperf_object *object)
 {
 	return object->kind != FPERF_OBJECT_FILE;
 }
+
+/* ---- truncate.c: the size of an object, and holes in it ---- */
+int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t nr_pages) FPERF_MUST_CHECK;
+/* Pages [start, past) leave the page cache and every mapping of it; private copies stay. */
+int fperf_punch_hole(struct fperf_sim *sim, struct fperf_object *object, uint64_t start, uint64_t past) FPERF_MUST_CHECK;
+
+/* ---- guard.c: MADV_GUARD_INSTALL and _REMOVE ---- */
+int fperf_guard_install(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end) FPERF_MUST_CHECK;
+void fperf_guard_remove(struct fperf_sim *sim, const struct fperf_vma *vma, uint64_t start, uint64_t end);
+/* First guard of the range, or its end; costs nothing. */
+uint64_t fperf_guard_find(struct fperf_sim *sim, const struct fperf_mm *mm, uint64_t start, uint64_t end);
 
 /* ---- gup.c: references and pins held by rings and pipes ---- */
 enum { FPERF_PIN_BIAS = 1024 };
@@ -401,7 +419,10 @@ bool fperf_needs_copy_for_pin(struct fperf_sim *sim, const struct fperf_vma *vma
 void fperf_pin_add(struct fperf_sim *sim, uint64_t folio, int32_t delta);
 
 /* ---- zap.c, huge.c, fork.c, move.c, swap.c ---- */
-int fperf_zap_range(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end) FPERF_MUST_CHECK;
+/* What of a range goes: all; all but guard markers (advice, truncation); pages of the file alone (hole punching). */
+enum fperf_zap { FPERF_ZAP_ALL, FPERF_ZAP_PAGES, FPERF_ZAP_FILE_PAGES };
+int fperf_zap_range(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end,
+		    enum fperf_zap what) FPERF_MUST_CHECK;
 int fperf_munmap(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uint64_t end) FPERF_MUST_CHECK;
 int fperf_exit_mm(struct fperf_sim *sim, struct fperf_mm *mm) FPERF_MUST_CHECK;
 int fperf_split_pmd(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pmd) FPERF_MUST_CHECK;

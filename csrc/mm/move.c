@@ -149,12 +149,33 @@ static int make_target(struct fperf_sim *sim, struct fperf_vma *src, uint64_t fr
 	return 0;
 }
 
+/* KSM pages that ksmd has not put there go along, out of its sight. */
+static void note_moved_ksm_pages(struct fperf_sim *sim, const struct fperf_vma *dst, uint64_t to, uint64_t nr)
+{
+	for (uint64_t vpn = to; sim->ksm && vpn < to + nr;) {
+		const uint64_t *const pmd = fperf_pmd_peek(sim, dst->mm, vpn);
+		uint64_t entry;
+
+		if (!pmd || !fperf_pmd_table(*pmd)) {
+			vpn = fperf_pmd_floor(sim, vpn) + sim->entries;
+			continue;
+		}
+		entry = fperf_table(&sim->mem, fperf_pmd_table(*pmd))[fperf_pte_index(sim, vpn)];
+		if ((entry & FPERF_PTE_STATE) == FPERF_PTE_PRESENT)
+			fperf_ksm_note_mapping(sim, fperf_folio_head(sim, fperf_pte_pfn(entry)), dst, vpn);
+		vpn++;
+	}
+}
+
 static int move_range(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t from, uint64_t nr, uint64_t to,
 		      uint64_t nr_new)
 {
 	struct fperf_vma *src = fperf_vma_at(mm, from), *dst;
-	int ret = make_target(sim, src, from, to, nr_new, &dst);
+	int ret = src->flags & FPERF_VM_MERGEABLE ? fperf_ksm_unmerge(sim, src, from, from + nr) : 0;
 
+	if (ret)
+		return ret;
+	ret = make_target(sim, src, from, to, nr_new, &dst);
 	if (ret)
 		return ret;
 	src = fperf_vma_at(mm, from);
@@ -162,6 +183,7 @@ static int move_range(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t from,
 	if (ret)
 		return ret;
 	note_moved_borders(sim, src, dst, to, nr);
+	note_moved_ksm_pages(sim, dst, to, nr);
 	return fperf_munmap(sim, mm, from, from + nr);
 }
 

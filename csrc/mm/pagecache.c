@@ -76,7 +76,7 @@ int fperf_pagecache_add(struct fperf_sim *sim, struct fperf_object *object, uint
 	if (err)
 		return err;
 	if (!fperf_object_is_shmem(object))
-		fperf_content_set(sim, folio, nr, FPERF_CONTENT_UNKNOWN);
+		fperf_content_set(sim, folio, nr, FPERF_CONTENT_FILE);
 	sim->folios[folio].object = object;
 	sim->folios[folio].index = index;
 	for (uint64_t i = 0; i < nr; i++)
@@ -185,67 +185,6 @@ int fperf_unmap_file_folio(struct fperf_sim *sim, uint64_t folio, bool locked)
 	if (recounting)
 		fperf_rmap_recount_end(sim, &query, 0);
 	return sim->error;
-}
-
-/* truncate_cleanup_folio(): a folio that is said to be mapped still is looked for in all VMAs once more. */
-static int cut_off(struct fperf_sim *sim, uint64_t folio)
-{
-	const struct fperf_query query = { .folio = folio, .order = fperf_folio_order(sim, folio) };
-	int ret = 0;
-
-	if (fperf_ask_before_walk(sim, FPERF_ASK_MAPPED, &query, NULL) != FPERF_NO) {
-		const enum fperf_cause before = fperf_because(&sim->door, FPERF_CAUSE_WALK);
-
-		ret = fperf_unmap_file_folio(sim, folio, false);
-		fperf_because(&sim->door, before);
-	}
-	if (!ret)
-		fperf_pagecache_remove(sim, folio);
-	return ret;
-}
-
-int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t nr_pages)
-{
-	const uint64_t old = object->nr_pages;
-	struct fperf_itnode *node;
-	int ret;
-
-	object->nr_pages = nr_pages;
-	if (nr_pages >= old)
-		return 0;
-	/* unmap_mapping_range() over the tail, private copies included. */
-	for (node = fperf_itree_first(&object->i_mmap, nr_pages, UINT64_MAX); node;
-	     node = fperf_itree_next(node, nr_pages, UINT64_MAX)) {
-		struct fperf_vma *const vma = node->owner;
-		const uint64_t from = vma->pgoff >= nr_pages ? vma->start : vma->start + (nr_pages - vma->pgoff);
-
-		sim->door.stats->vma_visits++;
-		ret = fperf_zap_range(sim, vma, from, vma->end);
-		if (ret)
-			return ret;
-	}
-	for (uint64_t i = nr_pages; i < object->capacity; i++) {
-		const uint64_t pfn = object->pfns[i];
-		uint64_t folio;
-
-		if (!pfn)
-			continue;
-		folio = fperf_folio_head(sim, pfn);
-		if (sim->folios[folio].index < nr_pages) {
-			ret = fperf_unmap_file_folio(sim, folio, false);
-			if (ret)
-				return ret;
-			if (!fperf_folio_split_file(sim, folio, (uint32_t)(nr_pages - sim->folios[folio].index))) {
-				i += (1ull << fperf_folio_order(sim, folio)) - (pfn - folio) - 1;
-				continue;
-			}
-			folio = fperf_folio_head(sim, pfn);
-		}
-		ret = cut_off(sim, folio);
-		if (ret)
-			return ret;
-	}
-	return 0;
 }
 
 /* Reading a hole of shmem brings no page in, and advice to drop shmem's pages does nothing. */

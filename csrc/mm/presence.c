@@ -161,7 +161,8 @@ static bool present(struct fperf_sim *sim, struct place *place, bool mapping, bo
 	place->nr = fperf_vma_folio_range(sim, place->vma, place->folio, &place->first, &place->vpn);
 	if (one_table)
 		keep_to_table(sim, place, page);
-	found = place->nr && look(sim, place, mapping);
+	/* One VMA may map a KSM page anywhere, and often: only a search of all of it could tell, so each entry counts. */
+	found = !fperf_is_ksm(sim, place->folio) && place->nr && look(sim, place, mapping);
 	fperf_because(&sim->door, before);
 	fperf_log_answer(sim, found);
 	return found;

@@ -51,13 +51,13 @@ static struct fperf_itnode *next_candidate(struct fperf_rmap_walk *walk)
 static uint64_t tree_lock(const struct fperf_folio *f)
 {
 	if (f->anon)
-		return f->anon_vma->root->at;
+		return f->ksm ? 0 : f->anon_vma->root->at;
 	return f->object ? f->object->at : 0;
 }
 
 static void charge_lock(struct fperf_sim *sim, const struct fperf_rmap_walk *walk)
 {
-	if (!walk->locked)
+	if (!walk->locked && walk->lock_at)
 		fperf_lock_word(&sim->door, FPERF_FIELD_RMAP_LOCK, walk->lock_at);
 }
 
@@ -79,6 +79,9 @@ static bool begin(struct fperf_sim *sim, struct fperf_rmap_walk *walk, uint64_t 
 	/* folio->mapping tells where the tree is. */
 	fperf_touch(&sim->door, FPERF_FIELD_MAPPING, FPERF_LOAD,
 		    fperf_arena_offset(&sim->mem, &fperf_head(sim, folio)->mapping));
+	/* A KSM page has a lock and a tree for each place it was put. */
+	if (f->ksm)
+		return true;
 	if (!walk->lock_at)
 		return false;
 	charge_lock(sim, walk);
@@ -120,16 +123,26 @@ bool fperf_rmap_walk_next(struct fperf_rmap_walk *walk)
 	struct fperf_door *const door = &sim->door;
 	struct fperf_vma *vma;
 
-	if (!walk->node)
-		return false;
-	vma = walk->node->owner;
-	walk->vma = vma;
-	if (walk->anon)
-		fperf_touch(door, FPERF_FIELD_TREE_NODE, FPERF_LOAD, walk->node->at);
+	if (fperf_is_ksm(sim, walk->folio)) {
+		if (!fperf_ksm_walk_next(walk))
+			return false;
+		vma = walk->vma;
+	} else {
+		if (!walk->node)
+			return false;
+		vma = walk->node->owner;
+		walk->vma = vma;
+		if (walk->anon)
+			fperf_touch(door, FPERF_FIELD_TREE_NODE, FPERF_LOAD, walk->node->at);
+	}
 	fperf_touch_run(door, FPERF_FIELD_VMA, FPERF_LOAD, vma->at,
 			walk->anon ? sim->prof.vma_walk_lines_anon : sim->prof.vma_walk_lines_file, VMA_LINE_BYTES);
 	fperf_touch_run(door, FPERF_FIELD_MM, FPERF_LOAD, vma->mm->at, sim->prof.mm_walk_lines, VMA_LINE_BYTES);
 	sim->door.stats->vma_visits++;
+	if (fperf_is_ksm(sim, walk->folio)) {
+		walk->nr = 1;
+		return true;
+	}
 	walk->nr = fperf_vma_folio_range(sim, vma, walk->folio, &walk->first, &walk->vpn);
 	walk->node = next_candidate(walk);
 	return true;

@@ -237,7 +237,9 @@ void fperf_rmap_replay(struct fperf_sim *sim, const struct fperf_rmap_op *op, co
 
 bool fperf_rmap_recount_begin(struct fperf_sim *sim, const struct fperf_query *query, enum fperf_recount_site site)
 {
-	if (!sim->scheme->recount_begin || !sim->scheme->recount_begin(sim, query, site))
+	/* A number that no walk can find is offered to nobody. */
+	if (!sim->scheme->recount_begin || !fperf_rmap_complete(sim, query->folio) ||
+	    !sim->scheme->recount_begin(sim, query, site))
 		return false;
 	sim->recounting = query->folio;
 	return true;
@@ -273,7 +275,9 @@ uint32_t fperf_count_vmas(struct fperf_sim *sim, uint64_t folio, uint32_t limit)
 	if (sim->replay)
 		return (uint32_t)*sim->replay++;
 	before = fperf_because(&sim->door, FPERF_CAUSE_RECOUNT);
-	if (fperf_rmap_walk_begin(sim, &walk, folio)) {
+	if (!fperf_rmap_complete(sim, folio)) {
+		found = limit;
+	} else if (fperf_rmap_walk_begin(sim, &walk, folio)) {
 		walk.batch = 1;
 		while (found < limit && fperf_rmap_walk_next(&walk)) {
 			struct fperf_rmap_hit hit;

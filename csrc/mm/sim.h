@@ -11,6 +11,10 @@
 struct fperf_scheme_ops;
 struct fperf_vma;
 struct fperf_mm;
+struct fperf_ksm;
+struct fperf_ksm_mm;
+struct fperf_ksm_page;
+struct fperf_ksm_item;
 
 /* struct anon_vma: the root of the tree of VMAs that may map the anonymous folios that point to it. */
 struct fperf_anon_vma {
@@ -43,6 +47,8 @@ enum fperf_vma_flags {
 	FPERF_VM_RAND_READ = 1u << 9, /* these three only keep VMAs apart */
 	FPERF_VM_SEQ_READ = 1u << 10,
 	FPERF_VM_DONTDUMP = 1u << 11,
+	FPERF_VM_MERGEABLE = 1u << 12,
+	FPERF_VM_MAYBE_GUARD = 1u << 13, /* keeps no VMAs apart; since v6.19 */
 };
 
 struct fperf_object {
@@ -71,11 +77,13 @@ struct fperf_mm {
 	uint32_t users;	 /* processes that run in it */
 	uint32_t root_table;
 	bool has_large;	 /* a large folio was mapped here once */
+	bool has_guards; /* a guard region was installed here once */
 	bool has_pinned; /* something was pinned here once */
 	bool doomed; /* maps a page that has gone bad; not beyond its event */
 	struct fperf_vma **vmas; /* sorted by address */
 	uint32_t nr_vmas, cap_vmas, cached;
 	uint64_t at;
+	struct fperf_ksm_mm *ksm; /* ksmd visits it */
 };
 
 enum { FPERF_PROC_NEVER, FPERF_PROC_ALIVE, FPERF_PROC_EXITED };
@@ -94,6 +102,7 @@ struct fperf_folio {
 		struct fperf_anon_vma *anon_vma;
 		struct fperf_object *object;
 	};
+	struct fperf_ksm_page *ksm; /* a KSM page: of no one anon_vma, at no one page offset */
 	uint64_t index;
 	int32_t mapping_refs; /* references that mappings own, as the scheme accounts them */
 	int32_t held_refs; /* references of rings and pipes, a pin of a small folio as 1024 */
@@ -172,6 +181,8 @@ struct fperf_sim {
 	/* what each smaps event read */
 	struct fperf_smaps_row *smaps;
 	size_t nr_smaps, cap_smaps;
+
+	struct fperf_ksm *ksm; /* NULL: nobody has asked for it */
 
 	/* log of calls that change struct pages, and the answers schemes got */
 	struct fperf_rmap_op *log;

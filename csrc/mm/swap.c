@@ -172,46 +172,73 @@ int fperf_swapoff(struct fperf_sim *sim)
 	return 0;
 }
 
+/*
+ * ksm_might_need_to_copy(): what entries of a KSM page lead to comes back as an ordinary page, which only VMAs can map whose
+ * offset and tree it fits.
+ */
+static bool needs_copy(const struct fperf_sim *sim, const struct fperf_vma *vma, uint64_t vpn, uint64_t pfn)
+{
+	const struct fperf_folio *const f = &sim->folios[pfn];
+
+	return !f->ksm && (f->index != vma->pgoff + (vpn - vma->start) || f->anon_vma->root != vma->anon_vma->root);
+}
+
+static int read_page(struct fperf_sim *sim, const struct fperf_vma *vma, uint64_t vpn, uint64_t slot, uint64_t *pfn)
+{
+	const int ret = fperf_folio_alloc(sim, 0, pfn);
+
+	if (ret)
+		return ret;
+	fperf_folio_set_anon_vma(sim, *pfn, vma->anon_vma);
+	sim->folios[*pfn].index = vma->pgoff + (vpn - vma->start);
+	fperf_content_set(sim, *pfn, 1, sim->swap[slot].content);
+	return 0;
+}
+
+/* Others refer to the slot too: they will find the page there. */
+static void swap_cache_add(struct fperf_sim *sim, const struct fperf_vma *vma, uint64_t slot, uint64_t pfn)
+{
+	const enum fperf_cause before = fperf_because(&sim->door, FPERF_CAUSE_FIXED);
+
+	sim->swap[slot].pfn = pfn;
+	sim->folios[pfn].swap_slot = (uint32_t)slot + 1;
+	fperf_folio_ref(sim, pfn, 1);
+	fperf_because(&sim->door, before);
+	/* The root's tree holds every VMA that can still bring the page in. */
+	if (vma->anon_vma->root != vma->anon_vma)
+		fperf_folio_set_anon_vma(sim, pfn, vma->anon_vma->root);
+}
+
 int fperf_swap_in_page(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte, bool write)
 {
 	const uint64_t entry = *pte;
 	const uint64_t slot = fperf_pte_pfn(entry);
 	const uint32_t table = fperf_table_of(sim, pte);
-	uint64_t pfn = sim->swap[slot].pfn;
-	const bool fresh = !pfn;
 	struct fperf_run run;
-	bool exclusive;
+	bool fresh, own, exclusive;
+	uint64_t pfn;
 	int ret = fperf_anon_vma_prepare(sim, vma);
 
 	if (ret)
 		return ret;
-	if (fresh) {
-		ret = fperf_folio_alloc(sim, 0, &pfn);
-		if (ret)
-			return ret;
-		fperf_folio_set_anon_vma(sim, pfn, vma->anon_vma);
-		sim->folios[pfn].index = vma->pgoff + (vpn - vma->start);
-		fperf_content_set(sim, pfn, 1, sim->swap[slot].content);
-	} else {
+	pfn = sim->swap[slot].pfn;
+	fresh = !pfn;
+	own = fresh ? sim->swap[slot].count == 1 : needs_copy(sim, vma, vpn, pfn);
+	if (fresh || own)
+		ret = read_page(sim, vma, vpn, slot, &pfn);
+	else
 		fperf_folio_lookup_get(sim, pfn);
-	}
-	if (fresh && sim->swap[slot].count > 1) {
-		const enum fperf_cause before = fperf_because(&sim->door, FPERF_CAUSE_FIXED);
-
-		sim->swap[slot].pfn = pfn;
-		sim->folios[pfn].swap_slot = (uint32_t)slot + 1;
-		fperf_folio_ref(sim, pfn, 1);
-		fperf_because(&sim->door, before);
-		/* The root's tree holds every VMA that can still bring the page in. */
-		if (vma->anon_vma->root != vma->anon_vma)
-			fperf_folio_set_anon_vma(sim, pfn, vma->anon_vma->root);
-	}
-	exclusive = entry & FPERF_PTE_SWAP_EXCLUSIVE || (fresh && sim->swap[slot].count == 1);
+	if (ret)
+		return ret;
+	if (fresh && !own)
+		swap_cache_add(sim, vma, slot, pfn);
+	exclusive = entry & FPERF_PTE_SWAP_EXCLUSIVE || own;
 	run = fperf_run_at(sim, vma, pfn, 1, vpn, true, true);
-	run.flags |= fresh ? FPERF_RUN_NEW : FPERF_RUN_DONATED;
+	run.flags |= fresh || own ? FPERF_RUN_NEW : FPERF_RUN_DONATED;
 	fperf_ptl_lock(sim, table);
 	fperf_charge_ptes(sim, FPERF_LOAD, pte, 1);
 	fperf_rmap_map(sim, &run, false);
+	fperf_ksm_note_mapping(sim, pfn, vma, vpn);
 	if (exclusive)
 		fperf_exclusive_set(sim, pfn, 1);
 	*pte = fperf_pte(pfn, FPERF_PTE_PRESENT | FPERF_PTE_YOUNG |

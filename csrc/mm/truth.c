@@ -2,7 +2,8 @@
 /*
  * The ledger: how folios are really mapped. Kept incrementally beside the model, without cost in it and out of reach of
  * schemes. Mappings are counted for every folio. VMAs and mms are counted for large folios in a table keyed by folio and
- * mm; for order 0 they follow from the mappings (one VMA maps a page once), but for file pages mapped twice by one mm.
+ * mm; for order 0 they follow from the mappings (one VMA maps a page once), but for file pages mapped twice by one mm. A KSM
+ * page, which one VMA maps at several places, is taken to have as many VMAs as mappings.
  */
 #include "mm/mm.h"
 
@@ -144,7 +145,7 @@ void fperf_truth_leak(struct fperf_sim *sim, uint64_t folio)
 	sim->totals.leaked_pages += leaked ? nr : -nr;
 	if (sim->totals.leaked_pages > sim->totals.leaked_pages_peak)
 		sim->totals.leaked_pages_peak = sim->totals.leaked_pages;
-	if (f->anon)
+	if (f->anon && !f->ksm)
 		f->anon_vma->nr_leaked += leaked ? 1 : (uint64_t)-1;
 }
 
@@ -274,7 +275,9 @@ void fperf_truth_folio(struct fperf_sim *sim, uint64_t folio, uint32_t *vmas, ui
 	}
 	*vmas = f->true_pte;
 	*mms = f->true_pte;
-	if (!f->anon && f->true_pte > 1)
+	if (f->true_pte > 1 && f->ksm)
+		*mms = fperf_ksm_mms(sim, folio);
+	else if (f->true_pte > 1 && !f->anon)
 		*mms = mms_of_small_file(sim, folio);
 }
 

@@ -41,7 +41,11 @@ static void check_reachable(struct fperf_sim *sim, struct recount *r, const stru
 	if (!f->live)
 		fail(r, "page %#llx: entry of a freed folio, pfn %llu", (unsigned long long)vpn,
 		     (unsigned long long)pfn);
-	else if (index != vma->pgoff + (vpn - vma->start))
+	else if (f->ksm) {
+		if (!f->ksm->astray && !fperf_ksm_leads_to(f->ksm, vma, vpn))
+			fail(r, "page %#llx: no item of KSM page %llu leads here", (unsigned long long)vpn,
+			     (unsigned long long)pfn);
+	} else if (index != vma->pgoff + (vpn - vma->start))
 		fail(r, "page %#llx: pfn %llu has offset %llu, its place in the VMA says %llu", (unsigned long long)vpn,
 		     (unsigned long long)pfn, (unsigned long long)index,
 		     (unsigned long long)(vma->pgoff + (vpn - vma->start)));

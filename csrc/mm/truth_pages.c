@@ -97,9 +97,12 @@ static int64_t look_up(struct fperf_sim *sim, uint64_t pfn)
 	const uint64_t folio = fperf_folio_head(sim, pfn);
 	const struct fperf_folio *const f = &sim->folios[folio];
 	const uint64_t index = f->index + (pfn - folio);
-	const struct fperf_itree *const tree = f->anon ? &f->anon_vma->tree : &f->object->i_mmap;
+	const struct fperf_itree *tree;
 	int64_t mappings = 0;
 
+	if (f->ksm)
+		return fperf_ksm_mapcount(sim, folio);
+	tree = f->anon ? &f->anon_vma->tree : &f->object->i_mmap;
 	for (struct fperf_itnode *node = fperf_itree_first(tree, index, index); node;
 	     node = fperf_itree_next(node, index, index)) {
 		const struct fperf_vma *const vma = node->owner;

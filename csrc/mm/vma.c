@@ -246,7 +246,8 @@ static bool anon_vma_mergeable(const struct fperf_vma *into, const struct fperf_
 
 static bool adjacent_alike(const struct fperf_vma *left, const struct fperf_vma *right)
 {
-	return left->end == right->start && left->flags == right->flags && left->object == right->object &&
+	return left->end == right->start && !((left->flags ^ right->flags) & ~(uint32_t)FPERF_VM_MAYBE_GUARD) &&
+	       left->object == right->object &&
 	       !(left->flags & FPERF_VM_GROWSDOWN) && right->pgoff == left->pgoff + (left->end - left->start);
 }
 
@@ -256,6 +257,7 @@ static void merge(struct fperf_sim *sim, struct fperf_vma *left, struct fperf_vm
 	const uint64_t border = right->start, end = right->end;
 
 	fperf_rmap_vma_merge(sim, left, right, border);
+	left->flags |= right->flags & FPERF_VM_MAYBE_GUARD;
 	if (!left->anon_vma && right->anon_vma) {
 		left->anon_vma = right->anon_vma;
 		left->avc_first = right->avc_first;

@@ -22,7 +22,20 @@ static void zap_leaf(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 	fperf_ptl_unlock(sim, table);
 }
 
-static void zap_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte, uint32_t nr)
+static bool is_file_page(const struct fperf_sim *sim, uint64_t entry)
+{
+	return (entry & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) == FPERF_PTE_PRESENT &&
+	       !sim->folios[fperf_folio_head(sim, fperf_pte_pfn(entry))].anon;
+}
+
+static bool stays(const struct fperf_sim *sim, uint64_t entry, enum fperf_zap what)
+{
+	return (what != FPERF_ZAP_ALL && entry & FPERF_PTE_GUARD) ||
+	       (what == FPERF_ZAP_FILE_PAGES && !is_file_page(sim, entry));
+}
+
+static void zap_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte, uint32_t nr,
+		     enum fperf_zap what)
 {
 	const uint32_t table = fperf_table_of(sim, pte);
 
@@ -37,6 +50,8 @@ static void zap_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 			batch = fperf_nr_none(&pte[i], nr - i);
 			continue;
 		}
+		if (what != FPERF_ZAP_ALL && stays(sim, entry, what))
+			continue;
 		if ((entry & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) != FPERF_PTE_PRESENT) {
 			pte[i] = 0;
 			fperf_charge_ptes(sim, FPERF_STORE, &pte[i], 1);
@@ -56,7 +71,7 @@ static void zap_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 	fperf_ptl_unlock(sim, table);
 }
 
-int fperf_zap_range(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end)
+int fperf_zap_range(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end, enum fperf_zap what)
 {
 	while (start < end) {
 		const uint64_t floor = fperf_pmd_floor(sim, start);
@@ -77,7 +92,7 @@ int fperf_zap_range(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start
 		if (pmd && fperf_pmd_table(*pmd))
 			zap_ptes(sim, vma, start,
 				 fperf_table(&sim->mem, fperf_pmd_table(*pmd)) + fperf_pte_index(sim, start),
-				 (uint32_t)(stop - start));
+				 (uint32_t)(stop - start), what);
 		start = stop;
 	}
 	return 0;
@@ -104,7 +119,8 @@ int fperf_munmap(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uin
 	}
 	fperf_vma_find(mm, start, &first);
 	for (past = first; past < mm->nr_vmas && mm->vmas[past]->start < end; past++) {
-		ret = fperf_zap_range(sim, mm->vmas[past], mm->vmas[past]->start, mm->vmas[past]->end);
+		ret = fperf_zap_range(sim, mm->vmas[past], mm->vmas[past]->start, mm->vmas[past]->end,
+				      FPERF_ZAP_ALL);
 		if (ret)
 			return ret;
 	}
@@ -116,8 +132,10 @@ int fperf_munmap(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uin
 
 int fperf_exit_mm(struct fperf_sim *sim, struct fperf_mm *mm)
 {
+	fperf_ksm_exit(mm);
 	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
-		const int ret = fperf_zap_range(sim, mm->vmas[i], mm->vmas[i]->start, mm->vmas[i]->end);
+		const int ret = fperf_zap_range(sim, mm->vmas[i], mm->vmas[i]->start, mm->vmas[i]->end,
+					    FPERF_ZAP_ALL);
 
 		if (ret)
 			return ret;

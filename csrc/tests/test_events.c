@@ -62,6 +62,7 @@ static size_t rules_of_any_mode(const struct rule **rules)
 	RULE(ARGUMENT, EVENT(SMAPS, .flags = 1u << 31));
 	RULE(ARGUMENT, EVENT(SMAPS, .what = 2));
 
+	RULE(ARGUMENT, EVENT(KSM, .process = 0)); /* contents are not kept */
 	RULE(NOT_HELD, EVENT(UNPIN, .process = 2));
 	RULE(NOT_HELD, EVENT(UNSPLICE, .process = 2));
 	RULE(BUSY, EVENT(PIN, .vpn = V, .nr = 1));
@@ -114,6 +115,9 @@ static size_t rules_of_any_mode(const struct rule **rules)
 	RULE(NO_OBJECT, EVENT(TRUNCATE, .what = 0));
 	RULE(NO_OBJECT, EVENT(READ_OBJECT, .what = NR_OBJECTS + 1));
 	RULE(NO_OBJECT, EVENT(DROP_OBJECT, .what = UINT32_MAX));
+	RULE(NO_OBJECT, EVENT(PUNCH_HOLE, .what = 0, .nr = 1));
+	RULE(EMPTY_RANGE, EVENT(PUNCH_HOLE, .what = 1));
+	RULE(ARGUMENT, EVENT(PUNCH_HOLE, .what = 1, .vpn = UINT64_MAX, .nr = 2));
 	RULE(ARGUMENT, EVENT(MMAP, .vpn = V + 300, .nr = 1, .flags = READ_WRITE | FPERF_MAP_SHARED));
 	RULE(ARGUMENT, map_object(0, V + 300, 1, FILE_OBJECT, END + 1, 0));
 	RULE(ARGUMENT, map_object(0, V + 300, 1, FILE_OBJECT, UINT64_MAX, 0));

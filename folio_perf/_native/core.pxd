@@ -209,6 +209,7 @@ cdef extern from "core/fperf_abi.h" nogil:
         FPERF_MAPPING_ZERO
         FPERF_MAPPING_SWAP
         FPERF_MAPPING_HUGE_ZERO
+        FPERF_MAPPING_GUARD
 
     struct fperf_smaps_row:
         uint32_t process

@@ -25,6 +25,7 @@ MAPPING_FILE: Final[int]
 MAPPING_ZERO: Final[int]
 MAPPING_SWAP: Final[int]
 MAPPING_HUGE_ZERO: Final[int]
+MAPPING_GUARD: Final[int]
 MAX_CACHE_LEVELS: Final[int]
 
 COUNTERS_SHAPE: Final[tuple[int, int, int, int, int, int]]

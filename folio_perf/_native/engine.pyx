@@ -38,6 +38,7 @@ MAPPING_FILE = <int>FPERF_MAPPING_FILE
 MAPPING_ZERO = <int>FPERF_MAPPING_ZERO
 MAPPING_SWAP = <int>FPERF_MAPPING_SWAP
 MAPPING_HUGE_ZERO = <int>FPERF_MAPPING_HUGE_ZERO
+MAPPING_GUARD = <int>FPERF_MAPPING_GUARD
 MAX_CACHE_LEVELS = <int>FPERF_MAX_CACHE_LEVELS
 
 # Of counters(): event kind, cause, field, access (load, store, rmw), dependence (dependent, streaming), level.

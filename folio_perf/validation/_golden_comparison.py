@@ -25,6 +25,8 @@ _SMAPS_FIELDS: Final = ("rss", "pss", "anon_huge_pages", "shmem_pmd_mapped", "nr
 # Places of these in a golden smaps row.
 _SMAPS_PLACES: Final = (0, 1, 6, 7, 11)
 _MAPPED_KINDS: Final = (engine.MAPPING_ANON, engine.MAPPING_FILE)
+# A guard marker is a swap entry to pagemap.
+_SWAP_KINDS: Final = (engine.MAPPING_SWAP, engine.MAPPING_GUARD)
 _ZERO_KINDS: Final = (engine.MAPPING_ZERO, engine.MAPPING_HUGE_ZERO)
 # Operations by files of debugfs and sysfs or by a device: where they fail, the machine lacks that; nothing happened.
 _BY_FILES: Final = ("splitdbg", "ksm", "swapon", "swapoff")
@@ -223,7 +225,7 @@ class Comparison:
             found_kind[at], found_pfn[at], found_pmd[at] = kind, pfn, pmd
             mapped = np.isin(found_kind, _MAPPED_KINDS)
             same = (key == ZERO) & np.isin(found_kind, _ZERO_KINDS)
-            same |= (key == SWAP) & (found_kind == engine.MAPPING_SWAP)
+            same |= (key == SWAP) & np.isin(found_kind, _SWAP_KINDS)
             same |= (key == UNKNOWN) & (mapped | np.isin(found_kind, _ZERO_KINDS))
             pages = (key >= 0) & mapped
             same[pages] = self._names.identify(key[pages], found_pfn[pages])
@@ -252,7 +254,7 @@ class Comparison:
     def _got(self, kind: int, pfn: int) -> str:
         if kind in _ZERO_KINDS:
             return "ZERO"
-        if kind == engine.MAPPING_SWAP:
+        if kind in _SWAP_KINDS:
             return "SWAP"
         if kind not in _MAPPED_KINDS:
             return "nothing"

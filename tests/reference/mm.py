@@ -37,6 +37,7 @@ class MappingKind(IntEnum):
     ZERO = 2
     SWAP = 3
     HUGE_ZERO = 4
+    GUARD = 5
 
 
 class TruthError(AssertionError):
