@@ -23,7 +23,7 @@ from folio_perf.machine import Machine
 from folio_perf.profile import KernelProfile
 from folio_perf.results import EventCost
 from folio_perf.scenario import Scenario, ScenarioError, parse_scenarios
-from folio_perf.schemes import UNKNOWN_POLICIES, SchemeSpec
+from folio_perf.schemes import SchemeSpec
 from folio_perf.simulate import Input, Setup, axes, kernel_of, new_simulation, prepare, run_scenario
 
 DIRECTIONS: Final = ("worst", "best")
@@ -32,12 +32,8 @@ _POLICIES: Final = ("presence", "recount")
 
 
 def policies_of(spec: SchemeSpec) -> dict[str, tuple[str, ...]]:
-    """List the options of a design that a search varies; others stay as they are.
-
-    What consumers do about "unknown" is varied where a design's own description leaves the number open.
-    """
-    found = {name: values for name, values in spec.info.options.items() if name in _POLICIES}
-    return found | ({"unknown": UNKNOWN_POLICIES} if "recount" in found else {})
+    """List the options of a design that a search varies; others stay as they are."""
+    return {name: values for name, values in spec.info.options.items() if name in _POLICIES}
 
 
 def policy_of(spec: SchemeSpec) -> str:

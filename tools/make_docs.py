@@ -45,6 +45,7 @@ from folio_perf.results import Outcome
 from folio_perf.validation.golden import FieldComparison, compare_golden
 
 sys.path.insert(0, str(Path(__file__).parent))
+import catastrophe_tables
 import lock_tables
 import pin_tables
 import walk_tables
@@ -482,6 +483,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
     **{f"scheme {name}": partial(scheme_section, name) for name in engine.names("schemes")},
     **{name: partial(make, table) for name, make in walk_tables.BLOCKS.items()},
     **{name: partial(make, table) for name, make in lock_tables.BLOCKS.items()},
+    **{name: partial(make, table) for name, make in catastrophe_tables.BLOCKS.items()},
     "pins false": pins_false,
     "pins cost": pins_cost,
     "overflow": overflow,
