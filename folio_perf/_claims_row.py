@@ -20,6 +20,8 @@ class Claim:
         What is claimed.
     scheme : str
         Design and kernel.
+    reconstructed : bool
+        The public description of the design is incomplete and was completed.
     expected, got : str
         What the claim says, and what the model gave.
     ok : bool
@@ -30,6 +32,7 @@ class Claim:
     id: str
     claim: str
     scheme: str
+    reconstructed: bool
     expected: str
     got: str
     ok: bool
@@ -56,6 +59,7 @@ def row(
         id=number,
         claim=claim,
         scheme=str(spec),
+        reconstructed=spec.info.reconstructed,
         expected=str(expected),
         got=text,
         ok=str(expected) == text if ok is None else ok,

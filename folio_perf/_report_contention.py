@@ -8,7 +8,7 @@ from typing import Final
 
 from rich.text import Text
 
-from folio_perf._report_pieces import NOTE, facts, heading, paragraph, table
+from folio_perf._report_pieces import NOTE, RECONSTRUCTED, facts, heading, paragraph, table
 from folio_perf.results import INEXACT, Contention, ContentionCurve
 
 __all__ = ["contention_report"]
@@ -109,4 +109,4 @@ def _notes(contention: Contention) -> Iterator[str]:
     if any(run.counterfactual for run in runs):
         yield "* counterfactual: no kernel of that version counted this way"
     if any(run.reconstructed for run in runs):
-        yield "+ reconstructed: the public description is incomplete"
+        yield RECONSTRUCTED

@@ -8,7 +8,7 @@ from typing import Final
 
 from rich.text import Text
 
-from folio_perf._report_pieces import NOTE, count_text, facts, heading, paragraph, table, time_unit
+from folio_perf._report_pieces import NOTE, RECONSTRUCTED, count_text, facts, heading, paragraph, table, time_unit
 from folio_perf.results import KIND, Difference, Explanation, Part, RunInfo
 
 __all__ = ["explanation_report"]
@@ -108,4 +108,4 @@ def _notes(explanation: Explanation) -> Iterator[str]:
     if any(run.counterfactual for run in runs):
         yield "* counterfactual: no kernel of that version counted this way"
     if any(run.reconstructed for run in runs):
-        yield "+ reconstructed: the public description is incomplete"
+        yield RECONSTRUCTED

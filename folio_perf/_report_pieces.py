@@ -16,6 +16,7 @@ _UNITS: Final = ("", "K", "M", "G", "T", "P", "E")
 
 HEADING: Final = "bold"
 NOTE: Final = "dim"
+RECONSTRUCTED: Final = "+ reconstructed: the public description is incomplete"
 
 _TIMES: Final = (("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9))
 

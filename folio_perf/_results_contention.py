@@ -173,7 +173,12 @@ class Contention:
 
     def _rows(self) -> Sequence[dict[str, object]]:
         return [
-            {"scheme": curve.run.scheme, "kernel": curve.run.kernel} | asdict(point)
+            {
+                "scheme": curve.run.scheme,
+                "kernel": curve.run.kernel,
+                "reconstructed": curve.run.reconstructed,
+            }
+            | asdict(point)
             for curve in self.curves
             for point in curve.points
         ]

@@ -174,6 +174,8 @@ class EventRow:
     Parameters
     ----------
     scheme, kernel, event : str
+    reconstructed : bool
+        The public description of the scheme is incomplete and was completed.
     count : int
         Events of this kind; a touch is one event per fault it takes.
     rmw : int
@@ -192,6 +194,7 @@ class EventRow:
 
     scheme: str
     kernel: str
+    reconstructed: bool
     event: str
     count: int
     rmw: int
@@ -344,6 +347,7 @@ class Result:
         return EventRow(
             scheme=self.run.scheme,
             kernel=self.run.kernel,
+            reconstructed=self.run.reconstructed,
             event=event,
             count=int(self.stats.count[kinds].sum()),
             rmw=int(by_field[struct_page, axes.accesses.index("rmw")].sum()),

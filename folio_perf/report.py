@@ -20,6 +20,7 @@ from folio_perf._report_pieces import (
     COLUMN,
     HEADING,
     NOTE,
+    RECONSTRUCTED,
     WIDTH,
     count_text,
     counted,
@@ -45,6 +46,8 @@ from folio_perf.results import (
 )
 
 __all__ = [
+    "NOTE",
+    "RECONSTRUCTED",
     "WIDTH",
     "accesses_report",
     "catastrophes_report",
@@ -239,7 +242,7 @@ def _notes(comparison: Comparison) -> Iterator[Text]:
     if any(run.counterfactual for run in runs):
         yield paragraph("* counterfactual: no kernel of that version counted this way", style=NOTE)
     if any(run.reconstructed for run in runs):
-        yield paragraph("+ reconstructed: the public description is incomplete", style=NOTE)
+        yield paragraph(RECONSTRUCTED, style=NOTE)
     if any(total.ns is not None for total in comparison.totals):
         yield paragraph(
             "time: the accesses above at the machine's prices, an upper bound (misses do not overlap); costs that"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from folio_perf import hw, parse_scheme_spec, scheme_names
@@ -63,6 +64,14 @@ def test_measurements_carry_the_models_counts() -> None:
 RECOUNTS = "zero_one_two_many:recount=on_reclaim"
 
 
+def state(bench: Bench, scheme: str) -> NDArray[np.uint8]:
+    """Read the struct pages, a counter of writers aside, which only ever grows."""
+    pages = bench.simulation.struct_pages()
+    if scheme == "rmap_id":
+        pages[:, 56:] = 0
+    return pages
+
+
 @pytest.mark.parametrize(
     ("name", "scheme"),
     [(name, scheme) for name in OPERATIONS for scheme in scheme_names() if name != "recount"] + [("recount", RECOUNTS)],
@@ -83,10 +92,9 @@ def test_a_pass_is_undone(name: str, scheme: str) -> None:
         )
         bench.prepare()
         bench.once()
-        before = bench.simulation.struct_pages()
+        before = state(bench, scheme)
         bench.once()
-        # The sequence count of rmap_id goes on counting.
-        assert scheme == "rmap_id" or (bench.simulation.struct_pages() == before).all()
+        assert (state(bench, scheme) == before).all()
         left[backend] = before
     assert (left["count"] == left["native"]).all()
 

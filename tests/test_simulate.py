@@ -97,7 +97,7 @@ def test_rows_add_up_to_the_total(result: Result) -> None:
             assert total == {level: sum(hits[level] for hits in values) for level in result.run.levels}
         elif name == "ns":
             assert total == pytest.approx(sum(values), rel=1e-12)
-        elif name not in ("scheme", "kernel", "event"):
+        elif name not in ("scheme", "kernel", "reconstructed", "event"):
             assert total == sum(values), name
 
 

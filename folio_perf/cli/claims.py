@@ -50,7 +50,7 @@ def _report(rows: tuple[Claim, ...], page_size: str) -> Text:
         cells = [
             (
                 "ok" if each.ok else "NOT OK",
-                each.scheme,
+                each.scheme + "+" * each.reconstructed,
                 each.got + ("" if each.ok else f", expected {each.expected}") + _method(each),
             )
             for each in group
@@ -59,6 +59,8 @@ def _report(rows: tuple[Claim, ...], page_size: str) -> Text:
         parts.append(Text("\n"))
     failed = sum(not each.ok for each in rows)
     parts.append(report.facts([("rows", f"{len(rows)}, {failed} not ok")]))
+    if any(each.reconstructed for each in rows):
+        parts.append(report.paragraph(report.RECONSTRUCTED, style=report.NOTE))
     return Text.assemble(*parts)
 
 

@@ -127,7 +127,7 @@ def _report(facts: measured.Host, rows: Sequence[measured.Measurement], compared
         parts.append(report.heading(f"{operation}, order {order}, {regime}: {title}"))
         cells = [
             (
-                f"{each.scheme}@{each.kernel}",
+                f"{each.scheme}@{each.kernel}{'+' * each.reconstructed}",
                 _time(each.ns),
                 f"{_time(each.ns_low)}-{_time(each.ns_high)}",
                 f"{each.rmw:.0f}",
@@ -148,7 +148,7 @@ def _report(facts: measured.Host, rows: Sequence[measured.Measurement], compared
                 each.regime,
                 f"{each.ratio:.2f}",
                 f"{each.low:.2f}-{each.high:.2f}",
-                each.scheme,
+                each.scheme + "+" * each.reconstructed,
             )
             for each in compared
         ]
@@ -164,6 +164,8 @@ def _notes(rows: Sequence[measured.Measurement]) -> Iterator[str]:
         values = {each.counters[name] for each in rows}
         missing = [value for value in values if isinstance(value, str)]
         yield f"counter {name}: {missing[0] if missing else 'per folio in the JSON form'}"
+    if any(each.reconstructed for each in rows):
+        yield report.RECONSTRUCTED
 
 
 def host_facts(facts: measured.Host) -> list[tuple[str, str]]:

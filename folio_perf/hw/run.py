@@ -37,6 +37,8 @@ class Measurement:
     Parameters
     ----------
     scheme, kernel, operation : str
+    reconstructed : bool
+        The public description of the scheme is incomplete and was completed.
     order : int
     regime : str
         One of `REGIMES`.
@@ -60,6 +62,7 @@ class Measurement:
 
     scheme: str
     kernel: str
+    reconstructed: bool
     operation: str
     order: int
     regime: str
@@ -84,6 +87,8 @@ class Ratio:
     Parameters
     ----------
     scheme, baseline, operation, regime : str
+    reconstructed : bool
+        Of the scheme or of the baseline.
     order : int
     ratio : float
         Of the medians.
@@ -93,6 +98,7 @@ class Ratio:
 
     scheme: str
     baseline: str
+    reconstructed: bool
     operation: str
     regime: str
     order: int
@@ -271,6 +277,7 @@ def _measured(
             yield Measurement(
                 scheme=point.spec.label,
                 kernel=bench.kernel.name,
+                reconstructed=point.spec.info.reconstructed,
                 operation=point.operation,
                 order=point.order,
                 regime=point.regime,
@@ -334,6 +341,7 @@ def ratios(measurements: Sequence[Measurement], baseline: str = "zero_one_two_ma
             Ratio(
                 scheme=f"{each.scheme}@{each.kernel}",
                 baseline=f"{other.scheme}@{other.kernel}",
+                reconstructed=each.reconstructed or other.reconstructed,
                 operation=each.operation,
                 regime=each.regime,
                 order=each.order,
