@@ -37,6 +37,8 @@ class SchemeInfo:
         Choices the public description leaves open; the first value of each is the default.
     variant : str
         That option of them which only this design has: C gets the number of its value; empty if there is none.
+    variant_text : str
+        What its values mean.
     reconstructed : bool
         True if the public description is incomplete and we completed it.
     """
@@ -53,6 +55,7 @@ class SchemeInfo:
     options: Mapping[str, tuple[str, ...]]
     reconstructed: bool
     variant: str = ""
+    variant_text: str = ""
 
     def shipped_in(self, kernel: str) -> bool:
         """Whether mainline `kernel` ("6.1") counted this way."""
@@ -280,6 +283,10 @@ SCHEMES = (
         ),
         options=MappingProxyType({"writers": ("alone", "together")}),
         variant="writers",
+        variant_text=(
+            "each writer finds itself ``alone``, so that plain stores suffice, or all find others, ``together``, the upper"
+            " bound"
+        ),
         reconstructed=True,
     ),
     SchemeInfo(
@@ -372,6 +379,7 @@ SCHEMES = (
         ),
         options=MappingProxyType({"layout": ("64", "32")}),
         variant="layout",
+        variant_text="that of 64-bit or of 32-bit kernels",
         reconstructed=False,
     ),
     SchemeInfo(

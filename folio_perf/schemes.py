@@ -58,13 +58,9 @@ class SchemeSpec:
         What consumers do where the design answers "unknown". ``assume``: the worse of it, mapped or shared, or the
         design's guess at a count; ``walk``: they walk for the answer; ``repair``: and tell the design what they found.
         A choice under every design; whoever walks anyway does not walk twice for it.
-    layout : {"64", "32"}
-        mm_owner, as `variant`: that of 64-bit or of 32-bit kernels.
-    writers : {"alone", "together"}
-        rmap_id, as `variant`: each writer finds itself ``alone``, so that plain stores suffice, or all find others,
-        ``together``, the upper bound.
     variant : str
-        Value of the option that only this design has; empty: the first of them, or there is no such option.
+        Value of the option that only this design has (`SchemeInfo.variant`), given by its own name in a text; empty:
+        the first of them, or there is no such option.
     kernel : str or None
         One of `folio_perf.profile.profile_names`; None leaves the choice to the comparison.
 

@@ -261,7 +261,7 @@ def _costs_of(name: str) -> str:
 
 
 def policies() -> str:
-    """Say what each value of each policy does, as `SchemeSpec` documents it."""
+    """Say what each value of each policy does, as `SchemeSpec` or, of a design's own, its row of the table has it."""
     lines = inspect.cleandoc(SchemeSpec.__doc__ or "").splitlines()
     texts: dict[str, str] = {}
     name = ""
@@ -273,12 +273,15 @@ def policies() -> str:
             texts[name] = f"{texts.get(name, '')} {line.strip()}".strip()
         else:
             name = ""
+    for info in map(scheme_info, scheme_names()):
+        if info.variant:
+            texts[info.variant] = f"{info.name}: {info.variant_text}."
     parts = []
     options = {option: values for scheme in scheme_names() for option, values in scheme_info(scheme).options.items()}
     for option, values in options.items():
         missing = [value for value in values if value.isidentifier() and f"``{value}``" not in texts.get(option, "")]
         if option not in texts or missing:
-            raise DocsError(f"SchemeSpec does not say what {option}={'|'.join(missing or values)} does")
+            raise DocsError(f"neither SchemeSpec nor the table of designs says what {option}={'|'.join(missing or values)} does")
         parts.append(paragraph(f"- **{option}**, {texts[option].replace('``', '`')}", indent="  "))
     return "\n".join(parts)
 
