@@ -284,8 +284,8 @@ SCHEMES = (
         options=MappingProxyType({"writers": ("alone", "together")}),
         variant="writers",
         variant_text=(
-            "each writer finds itself ``alone``, so that plain stores suffice, or all find others, ``together``, the upper"
-            " bound"
+            "each writer finds itself ``alone``, so that plain stores suffice, or all find others, ``together``, the"
+            " upper bound"
         ),
         reconstructed=True,
     ),

@@ -37,10 +37,10 @@ class SchemeSpec:
     name : str
         One of `scheme_names`.
     presence : {"scan", "oracle", "neighbours", "pmd_special", "batch"}
-        Designs that count VMAs: how "does this VMA map the folio already?" is answered. ``scan`` reads PTEs in ascending
-        order until one hits; ``oracle`` costs nothing, a lower bound; ``neighbours`` reads the entries beside the run
-        first; ``pmd_special`` keeps a bit in the PMD entry, for folios that fill it; ``batch`` knows where the run is
-        all that the VMA can map of the folio, and scans elsewhere.
+        Designs that count VMAs: how "does this VMA map the folio already?" is answered. ``scan`` reads PTEs in
+        ascending order until one hits; ``oracle`` costs nothing, a lower bound; ``neighbours`` reads the entries
+        beside the run first; ``pmd_special`` keeps a bit in the PMD entry, for folios that fill it; ``batch`` knows
+        where the run is all that the VMA can map of the folio, and scans elsewhere.
     recount : {"lazy", "on_reclaim", "on_write_fault", "eager", "eager_stop3", "threshold", "anon_exact"}
         zero_one_two_many: who walks to leave many. ``lazy``: nobody; ``on_reclaim``: reclaim, which walks anyway;
         ``on_write_fault``: a write fault before it copies; ``eager``: each unmap; ``eager_stop3``: each unmap, until

@@ -54,7 +54,15 @@ SPECS = [
     *PINS,
     *ANSWERS,
 ]
-OWNERS = ("vma_pt_tuples", "vma_count", "rmap_id", "mm_owner_20bit", "mm_owner", "no_page_mapcount", "total_mapped_pages")
+OWNERS = (
+    "vma_pt_tuples",
+    "vma_count",
+    "rmap_id",
+    "mm_owner_20bit",
+    "mm_owner",
+    "no_page_mapcount",
+    "total_mapped_pages",
+)
 FIELDS, CAUSES = engine.names("fields"), engine.names("causes")
 RMW = 2
 
@@ -131,7 +139,8 @@ def test_twins_agree_in_every_byte_and_every_atomic(spec: str) -> None:
         simulation.run(here.scenario.events)
         pages = simulation.struct_pages()
         params = Params(
-            recount=Recount[here.spec.recount.upper()], pins_exact=here.spec.pins == "exact",
+            recount=Recount[here.spec.recount.upper()],
+            pins_exact=here.spec.pins == "exact",
             variant=here.spec.variant_number,
         )
         twin = replay(simulation.rmap_log(), simulation.answers(), here.spec.name, here.kernel.version, params)

@@ -281,7 +281,9 @@ def policies() -> str:
     for option, values in options.items():
         missing = [value for value in values if value.isidentifier() and f"``{value}``" not in texts.get(option, "")]
         if option not in texts or missing:
-            raise DocsError(f"neither SchemeSpec nor the table of designs says what {option}={'|'.join(missing or values)} does")
+            raise DocsError(
+                f"neither SchemeSpec nor the table of designs says what {option}={'|'.join(missing or values)} does"
+            )
         parts.append(paragraph(f"- **{option}**, {texts[option].replace('``', '`')}", indent="  "))
     return "\n".join(parts)
 

@@ -5,9 +5,11 @@
  */
 #include "scheme/large_counts.h"
 
-static const struct fperf_counts COUNTS = { .total = FPERF_TOTAL_OWNERS,
-					    .owner = { .total = 16, .mapcount = 32, .ids = 40, .id_bits = 31, .slot_bits = 32 },
-					    .entire = 24 };
+static const struct fperf_counts COUNTS = {
+	.total = FPERF_TOTAL_OWNERS,
+	.owner = { .total = 16, .mapcount = 32, .ids = 40, .id_bits = 31, .slot_bits = 32 },
+	.entire = 24
+};
 
 FPERF_COUNTS_HOOKS(&COUNTS)
 

@@ -279,8 +279,8 @@ static enum fperf_answer answer(struct fperf_sim *sim, enum fperf_question quest
 		*value = load_total(sim, query->folio);
 		return FPERF_COUNT;
 	case FPERF_ASK_PAGE_MAPCOUNT:
-		*value = fperf_load_own(sim, query->folio + query->page) +
-			 fperf_load_entire(sim, &COUNTS, query->folio);
+		*value =
+			fperf_load_own(sim, query->folio + query->page) + fperf_load_entire(sim, &COUNTS, query->folio);
 		return FPERF_COUNT;
 	case FPERF_NR_QUESTIONS:
 		break;

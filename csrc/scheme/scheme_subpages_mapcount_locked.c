@@ -96,8 +96,7 @@ static uint32_t nr_without_pte(struct fperf_sim *sim, const struct fperf_run *ru
 {
 	if (!fperf_load32(&sim->door, FPERF_FIELD_SUBPAGES_MAPCOUNT, sum(sim, run->folio)))
 		return run->nr;
-	return run->nr -
-	       fperf_run_nr_mapped(&sim->door, FPERF_FIELD_MAPCOUNT, mapcount(sim, run->folio, 0), run->nr);
+	return run->nr - fperf_run_nr_mapped(&sim->door, FPERF_FIELD_MAPCOUNT, mapcount(sim, run->folio, 0), run->nr);
 }
 
 static bool map_pmd(struct fperf_sim *sim, const struct fperf_run *run)

@@ -9,7 +9,9 @@
 #include "scheme/owner_slots.h"
 
 /* Offsets in the first tail; C stands in the tail's own _mapcount word. */
-static const struct fperf_owner_layout OWNER = { .total = 48, .mapcount = 32, .ids = 40, .id_bits = 31, .slot_bits = 32 };
+static const struct fperf_owner_layout OWNER = {
+	.total = 48, .mapcount = 32, .ids = 40, .id_bits = 31, .slot_bits = 32
+};
 static const unsigned int TOTAL_MAPPED_PAGES = 24; /* 64 bits, from 0 */
 
 static uint32_t pincount_at(const struct fperf_sim *sim)

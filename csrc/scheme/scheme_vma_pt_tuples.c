@@ -47,6 +47,5 @@ static enum fperf_answer answer(struct fperf_sim *sim, enum fperf_question quest
 	return FPERF_UNKNOWN;
 }
 
-const struct fperf_scheme_ops FPERF_SCHEME(vma_pt_tuples) = {
-	.name = "vma_pt_tuples", .counts_tables = true, FPERF_PLACE_OPS
-};
+const struct fperf_scheme_ops
+	FPERF_SCHEME(vma_pt_tuples) = { .name = "vma_pt_tuples", .counts_tables = true, FPERF_PLACE_OPS };

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Twin of ``mm_owner_20bit``: ``mm_owner`` as first posted. Before an mm's number needs the 21st bit nothing differs."""
+"""Twin of ``mm_owner_20bit``: ``mm_owner`` as first posted. Until a number needs the 21st bit nothing differs."""
 
 from __future__ import annotations
 

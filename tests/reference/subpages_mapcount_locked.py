@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Twin of ``subpages_mapcount_locked``: entire and per-page counts, and the sum of these, under a lock (November 2022)."""
+"""Twin of ``subpages_mapcount_locked``: entire and per-page counts, and the sum of these, locked (November 2022)."""
 
 from __future__ import annotations
 

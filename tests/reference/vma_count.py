@@ -19,8 +19,8 @@ class PlacesFolio(FolioState):
 class VmaCount(SchemeTwin[PlacesFolio]):
     """See schemes.md 3.6. Small folios count the same way as large ones.
 
-    Answers it needs from the log: at a map whether the VMA maps the folio already, at an unmap whether it still does; at
-    a border whether the left side maps it and, if so, the right one; at a move whether the source still does, then
+    Answers it needs from the log: at a map whether the VMA maps the folio already, at an unmap whether it still does;
+    at a border whether the left side maps it and, if so, the right one; at a move whether the source still does, then
     whether the target did before.
     """
 
