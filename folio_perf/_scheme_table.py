@@ -349,6 +349,38 @@ SCHEMES = (
         reconstructed=True,
     ),
     SchemeInfo(
+        name="zero_one_two_stopped",
+        title="the mms that map the folio, none, one or two, with the mappings of each; the third stops tracking",
+        shipped=None,
+        status="idea",
+        source="a way out in the cover letter <20250224165603.1434404-1-david@redhat.com>; never posted in full",
+        date="2025-02",
+        state=(
+            "two slots in page[1]: mappings +32 and +36, s32 from -1; ids of the mms in 31 bits each, +40 and +44",
+            "lock and 'stopped': the top bits of the ids",
+            "sum of mapped pages in page[1] +16, 64 bits from 0: a PTE adds 1, a PMD the pages of a table",
+            "_refcount of the head: one reference per mapping",
+        ),
+        costs=(
+            "map or unmap n PTEs, or one PMD: 2",
+            "the same once tracking has stopped: 1, the reference; with until=unmapped 2",
+            "fork n anonymous PTEs: n+2 the first time, then 2",
+            "split an anonymous PMD: 3, and n if it is exclusive",
+        ),
+        cannot_answer=(
+            "anything but 'shared' once three mms had it, until it is freed; with until=unmapped only who has it",
+            "mappings of one page: the average over the folio, at least 1, stands for it",
+            "partially mapped where what is mapped twice makes up for what is not mapped, or once tracking has stopped",
+        ),
+        options=MappingProxyType({"until": ("freed", "unmapped")}),
+        variant="until",
+        variant_text=(
+            "tracking stops until the folio is ``freed``, and nothing is counted any more, or until it is wholly"
+            " ``unmapped``, for which the total is still kept"
+        ),
+        reconstructed=True,
+    ),
+    SchemeInfo(
         name="mm_owner",
         title="large_mapcount, and two slots that say which mm owns how many of the mappings",
         shipped=("6.15", "7.3"),

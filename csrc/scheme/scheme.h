@@ -20,6 +20,7 @@
 	X(rmap_id)		\
 	X(large_mapcount)	\
 	X(mm_owner_20bit)	\
+	X(zero_one_two_stopped)	\
 	X(mm_owner)		\
 	X(no_page_mapcount)	\
 	X(total_mapped_pages)
