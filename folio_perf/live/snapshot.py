@@ -281,9 +281,10 @@ class Snapshots:
         alive = {}
         for frame, page in self._pages.items():
             free = page.flags >> kpf.BUDDY & 1
-            # The frame of a page that has left the object may belong to anybody's page cache by now.
+            # The frame of a page that has left the object is free, or belongs to anybody's page cache by now.
             cached = (
                 page.of_object
+                and (page.nr > 1 or bool(page.flags >> kpf.LRU & 1))
                 and not page.flags >> kpf.ANON & 1
                 and 0 <= page.offset < resident[page.name].size
                 and bool(resident[page.name][page.offset])
