@@ -62,6 +62,7 @@ OWNERS = (
     "mm_owner",
     "no_page_mapcount",
     "total_mapped_pages",
+    "zero_one_two_stopped",
 )
 FIELDS, CAUSES = engine.names("fields"), engine.names("causes")
 RMW = 2

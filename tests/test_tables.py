@@ -171,6 +171,7 @@ RMW_TABLE: dict[str, Callable[[int], tuple[int, ...]]] = {
     "rmap_id@6.8": lambda n: (2 * n + 3, n + 3, 5, 4, 5 * n, 5 * n + 1, 5 * n, 4 * n, 4 * n + 5),
     "mm_owner_20bit@7.0": lambda n: (n + 3, n + 2, 4, 3, n + 3, n + 3, 2 * n + 2, n + 2, n + 6),
     "mm_owner:layout=32@7.0": lambda n: (n + 3, n + 2, 4, 3, n + 3, n + 3, 2 * n + 2, n + 2, n + 6),
+    "zero_one_two_stopped@7.0": lambda n: (2, 2, 2, 2, 2, 2, n + 2, 2, 3),
     "vma_pt_tuples@6.1": lambda n: (2, 2, 2, 2, 2, 2, n + 2, 2, 0),
     "vma_count@6.2": lambda n: (2, 2, 2, 2, 2, 2, n + 2, 2, 0),
 }
@@ -438,6 +439,15 @@ def test_a_pmd_over_ptes_reads_all_pages_under_the_lock(scheme: str) -> None:
     builder.madv("P1", "A", 0, 512, "NOHUGEPAGE").touch("P1", "A", 0, 1, "r").unmap("P0", "A", 0, 512)
     costs = Costs(builder, geometry, f"{scheme}@6.2", 512, window=False)
     assert (costs.lines_read, costs.lines_written) == ((510, 2) if scheme == "subpages_mapcount_locked" else (0, 2))
+
+
+@pytest.mark.parametrize(("until", "rmw"), [("freed", 1), ("unmapped", 2)])
+def test_after_tracking_has_stopped_only_references_are_counted(until: str, rmw: int) -> None:
+    geometry = geometry_of(512)
+    builder = many(anon_by_pte(512, geometry)).fork("P0", "P3")
+    assert Costs(builder, geometry, f"zero_one_two_stopped:until={until}@7.0", 512, window=True).rmw == rmw
+    builder.unmap("P3", "A", 0, 512)
+    assert Costs(builder, geometry, f"zero_one_two_stopped:until={until}@7.0", 512, window=True).rmw == rmw
 
 
 def test_lines_of_128_bytes_hold_two_struct_pages() -> None:
