@@ -98,7 +98,7 @@ def exit_of(scheme: str, sharers: int, anon: bool) -> Exit:
     before = simulation.counters().astype(np.int64)
     simulation.run(scenario.events[-1:])
     spent = price(simulation.counters().astype(np.int64) - before, machine)
-    _, shared = _split(_access_runs(simulation.accesses(), geometry, folios), machine, "folio")
+    _, shared = _split([_access_runs(simulation.accesses(), geometry, folios)], machine, "folio")
     lines = [line for line in shared for _ in range(line.lines)]
     fields = [line.field for line in lines]
     named = axes()
