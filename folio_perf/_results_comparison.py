@@ -92,9 +92,10 @@ class Comparison:
         return frame.drop(columns="event")
 
     def to_json(self) -> str:
-        """Write one JSON object: what was run, ``rows``, ``totals`` and ``smaps``.
+        """Write one JSON object: what was run, ``rows``, ``totals``, ``smaps`` and ``outside``.
 
-        Rows are by scheme and event kind, totals by scheme, readings of smaps by scheme and event. Values the back end
+        Rows are by scheme and event kind, totals by scheme, readings of smaps by scheme and event,
+        work outside the designs by scheme, event kind and work. Values the back end
         cannot know are null. `Result.to_json` has the counters behind them.
         """
         run = self.results[0].run
@@ -125,6 +126,11 @@ class Comparison:
                     {"scheme": result.run.scheme, "kernel": result.run.kernel} | smaps_columns(row)
                     for result in self.results
                     for row in result.smaps
+                ],
+                "outside": [
+                    {"scheme": result.run.scheme, "kernel": result.run.kernel} | asdict(row)
+                    for result in self.results
+                    for row in result.outside
                 ],
                 "totals": [
                     {key: value for key, value in asdict(result.total).items() if key != "event"} | dict(result.totals)

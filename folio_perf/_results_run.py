@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from folio_perf._results_outside import OutsideRow
 from folio_perf._results_smaps import SmapsRow, smaps_columns
 
 if TYPE_CHECKING:
@@ -219,6 +220,8 @@ class EventStats:
     count, vma_visits, pte_reads : int64, shape (nr_event_kinds,)
     lines_read, lines_written : int64, shape (nr_event_kinds, 3)
         By class, in the order of `CLASSES`.
+    folios_allocated, folios_freed, pages_zeroed, pages_copied, tlb_flushes : int64, shape (nr_event_kinds,)
+        Work beside the accesses, of which `Result.outside` is made.
     """
 
     count: NDArray[np.int64]
@@ -226,6 +229,11 @@ class EventStats:
     pte_reads: NDArray[np.int64]
     lines_read: NDArray[np.int64]
     lines_written: NDArray[np.int64]
+    folios_allocated: NDArray[np.int64]
+    folios_freed: NDArray[np.int64]
+    pages_zeroed: NDArray[np.int64]
+    pages_copied: NDArray[np.int64]
+    tlb_flushes: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -246,6 +254,8 @@ class Result:
     outcome : Outcome
     smaps : tuple of SmapsRow
         What each smaps event read, in order.
+    outside : tuple of OutsideRow
+        Work of mm outside the designs, by event kind and work, where there was any; in no other number here.
 
     Raises
     ------
@@ -261,6 +271,7 @@ class Result:
     totals: Mapping[str, int | None]
     outcome: Outcome
     smaps: tuple[SmapsRow, ...] = ()
+    outside: tuple[OutsideRow, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.axes.shape
@@ -419,6 +430,7 @@ class Result:
                 "rows": [asdict(row) for row in (*self.rows, self.total)],
                 "totals": dict(self.totals),
                 "smaps": [smaps_columns(row) for row in self.smaps],
+                "outside": [asdict(row) for row in self.outside],
                 "axes": asdict(axes),
                 "counters": sparse(self.counters, int),
                 "ns": sparse(self.ns, float),
@@ -478,6 +490,7 @@ class Result:
             totals=dict(value["totals"]),
             outcome=Outcome(**outcome),
             smaps=tuple(SmapsRow.from_columns(row) for row in value.get("smaps", ())),
+            outside=tuple(OutsideRow(**row) for row in value.get("outside", ())),
         )
 
     def _repr_html_(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
@@ -324,13 +324,7 @@ def trace_operation(
 
 
 def _difference(after: EventStats, before: EventStats) -> EventStats:
-    return EventStats(
-        count=after.count - before.count,
-        vma_visits=after.vma_visits - before.vma_visits,
-        pte_reads=after.pte_reads - before.pte_reads,
-        lines_read=after.lines_read - before.lines_read,
-        lines_written=after.lines_written - before.lines_written,
-    )
+    return EventStats(**{each.name: getattr(after, each.name) - getattr(before, each.name) for each in fields(after)})
 
 
 def _mapped_folios(simulation: engine.Simulation, nr_processes: int) -> dict[tuple[int, int], None]:

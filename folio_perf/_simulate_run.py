@@ -19,8 +19,8 @@ from folio_perf._simulate_inputs import Input
 from folio_perf._simulation import new_simulation
 from folio_perf.geometry import FolioPolicy, Geometry
 from folio_perf.machine import DEFAULT_MACHINE, Machine, load_machine
-from folio_perf.profile import DEFAULT_KERNEL, KernelProfile, load_profile
-from folio_perf.results import Axes, EventStats, Failure, Outcome, Result, RunInfo, SmapsRow
+from folio_perf.profile import DEFAULT_KERNEL, OUTSIDE, KernelProfile, load_profile
+from folio_perf.results import Axes, EventStats, Failure, Outcome, OutsideRow, Result, RunInfo, SmapsRow
 from folio_perf.scenario import Scenario, ScenarioError
 from folio_perf.schemes import SchemeSpec
 
@@ -143,6 +143,7 @@ def run_scenario(given: Input, spec: SchemeSpec, setup: Setup, progress: Progres
         totals=totals,
         outcome=_outcome(given, status),
         smaps=_smaps(simulation, setup.truth),
+        outside=outside(counters, event_stats(simulation), kernel_of(spec, setup)),
     )
 
 
@@ -177,6 +178,32 @@ def create(scenario: Scenario, spec: SchemeSpec, setup: Setup, *, trace_accesses
         folio=setup.folio,
         truth=setup.truth,
         trace_accesses=trace_accesses,
+    )
+
+
+_FAULTS = ("anon_fault", "file_fault", "cow_fault", "swap_fault")
+
+
+def outside(counters: NDArray[np.int64], stats: EventStats, kernel: KernelProfile) -> tuple[OutsideRow, ...]:
+    """Count the work outside the designs by event kind, and price what the kernel profile has a price for."""
+    named = axes()
+    tables = [named.fields.index(name) for name in ("pte", "pmd")]
+    writes = [number for number, access in enumerate(named.accesses) if access != "load"]
+    counts = {
+        "fault": np.where([event in _FAULTS for event in named.events], stats.count, 0),
+        "pte_write": counters[:, :, tables][:, :, :, writes].sum(axis=(1, 2, 3, 4, 5)),
+        "folio_alloc": stats.folios_allocated,
+        "folio_free": stats.folios_freed,
+        "page_zero": stats.pages_zeroed,
+        "page_copy": stats.pages_copied,
+        "tlb_flush": stats.tlb_flushes,
+    }
+    prices = dict(kernel.outside)
+    return tuple(
+        OutsideRow(event=event, work=work, count=nr, ns=prices[work] * nr if work in prices else None)
+        for number, event in enumerate(named.events)
+        for work in OUTSIDE
+        if (nr := int(counts[work][number]))
     )
 
 

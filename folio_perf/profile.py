@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEFAULT_KERNEL", "KernelProfile", "is_kernel", "load_profile", "profile_names"]
+__all__ = ["DEFAULT_KERNEL", "OUTSIDE", "KernelProfile", "is_kernel", "load_profile", "profile_names"]
 
 DEFAULT_KERNEL = "7.0"
 SCHEMA = 1
@@ -69,6 +69,8 @@ class KernelProfile:
         Window that a file fault maps, a power of two.
     stack_limit_bytes : int
         How far a stack grows by itself.
+    outside : tuple of (str, float)
+        ns of one piece of work outside the designs, by its name in `OUTSIDE`; what is missing is unknown.
     stand_in : str
         Name of the documented profile this one was derived from; empty for a documented one.
 
@@ -106,6 +108,7 @@ class KernelProfile:
     max_map_count: int
     fault_around_bytes: int
     stack_limit_bytes: int
+    outside: tuple[tuple[str, float], ...] = ()
     stand_in: str = ""
 
     def __post_init__(self) -> None:
@@ -126,6 +129,9 @@ class KernelProfile:
                 raise ValueError(
                     f"profile {self.name}: {field} {getattr(self, field)} exceeds the lines of {self.vma_bytes} bytes"
                 )
+        for work, ns in self.outside:
+            if type(ns) not in (int, float) or not 0 < ns < 1e9:
+                raise ValueError(f"profile {self.name}: outside.{work} {ns!r} must be a number of ns above 0")
         if self.fault_around_bytes & (self.fault_around_bytes - 1):
             raise ValueError(
                 f"profile {self.name}: fault_around_bytes {self.fault_around_bytes} must be a power of two"
@@ -154,6 +160,12 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
     "walk": ("vma_bytes", "vma_walk_lines_file", "vma_walk_lines_anon", "anon_vma_bytes", "mm_walk_lines"),
     "limits": ("max_map_count", "stack_limit_bytes"),
 }
+OUTSIDE = ("fault", "pte_write", "folio_alloc", "folio_free", "page_zero", "page_copy", "tlb_flush")
+"""Work of mm that no count of mappings is part of, but that decisions resting on counts cause or save.
+
+Faults, entries of PTE and PMD tables written, folios allocated and freed, base pages zeroed and copied, events that
+flush TLBs (once each).
+"""
 _FIELDS = tuple(field for group in _GROUPS.values() for field in group)
 _FLAGS = frozenset(field.name for field in fields(KernelProfile) if field.type in (bool, "bool"))
 _ARTICLE = {bool: "true or false", int: "an int"}
@@ -227,6 +239,7 @@ def _derived(name: str) -> KernelProfile:
     base = load_profile(below[-1] if below else profile_names()[0])
     changes = [change for change in _CHANGES if base.version < change[0] <= version]
     taken = "; ".join(f"{field} {str(value).lower()}: {source}" for _, field, value, source in changes)
+    changed: dict[str, Any] = {field: value for _, field, value, _ in changes}
     return replace(
         base,
         name=name,
@@ -234,7 +247,7 @@ def _derived(name: str) -> KernelProfile:
         released="",
         stand_in=base.name,
         sources=(("derived", f"profile {base.name} stands in" + (f"; {taken}" if taken else "")), *base.sources),
-        **{field: value for _, field, value, _ in changes},
+        **changed,
     )
 
 
@@ -281,7 +294,7 @@ def _parse(content: bytes, where: str) -> KernelProfile:
 
 
 def _profile(table: Mapping[str, Any]) -> KernelProfile:
-    _check_keys(table, "the file", {"schema", "name", "released", *_GROUPS})
+    _check_keys(table, "the file", {"schema", "name", "released", *_GROUPS}, {"outside"})
     if table["schema"] != SCHEMA:
         raise ValueError(f"schema {table['schema']!r} must be {SCHEMA}")
     values: dict[str, Any] = {}
@@ -293,11 +306,16 @@ def _profile(table: Mapping[str, Any]) -> KernelProfile:
         _check_keys(content, f"[{group}]", {"source", *names})
         sources.append((group, str(content["source"])))
         values.update((name, content[name]) for name in names)
+    if "outside" in table:
+        prices = dict(table["outside"]) if isinstance(table["outside"], dict) else {}
+        _check_keys(prices, "[outside]", {"source"}, set(OUTSIDE))
+        sources.append(("outside", str(prices.pop("source"))))
+        values["outside"] = tuple(prices.items())
     return KernelProfile(name=str(table["name"]), released=str(table["released"]), sources=tuple(sources), **values)
 
 
-def _check_keys(table: Mapping[str, Any], where: str, expected: set[str]) -> None:
-    missing, extra = sorted(expected - set(table)), sorted(set(table) - expected)
+def _check_keys(table: Mapping[str, Any], where: str, needed: set[str], allowed: Iterable[str] = ()) -> None:
+    missing, extra = sorted(needed - set(table)), sorted(set(table) - needed - set(allowed))
     if missing:
         raise ValueError(f"{where} lacks {', '.join(map(repr, missing))}")
     if extra:

@@ -16,6 +16,7 @@ from folio_perf._report_catastrophes import catastrophes_report
 from folio_perf._report_census import census_line, census_report
 from folio_perf._report_contention import contention_report
 from folio_perf._report_explanation import explanation_report
+from folio_perf._report_outside import outside_report
 from folio_perf._report_pieces import (
     COLUMN,
     HEADING,
@@ -59,6 +60,7 @@ __all__ = [
     "explanation_report",
     "facts",
     "heading",
+    "outside_report",
     "paragraph",
     "size_text",
     "table",

@@ -22,6 +22,7 @@ from folio_perf._results_contention import (
 )
 from folio_perf._results_explanation import EFFECTS, Difference, Explanation, Part
 from folio_perf._results_occupancy import Occupancy
+from folio_perf._results_outside import OutsideRow
 from folio_perf._results_run import (
     CLASSES,
     FIXED,
@@ -66,6 +67,7 @@ __all__ = [
     "Failure",
     "Occupancy",
     "Outcome",
+    "OutsideRow",
     "Part",
     "Result",
     "RunInfo",

@@ -232,7 +232,7 @@ def test_number_of_levels(nr_levels: int) -> None:
 
 
 def test_the_machines_that_ship() -> None:
-    """Those the published measurements of this field were made on, and the two base pages and lines beside 4K and 64."""
+    """Those the published measurements of this field were made on, and others with longer lines."""
     assert set(machine_names()) >= {
         DEFAULT_MACHINE,
         "ampere-altra",

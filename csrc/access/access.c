@@ -59,6 +59,7 @@ void fperf_event_begin(struct fperf_door *door, enum fperf_event_kind kind)
 	door->cause = FPERF_CAUSE_OPERATION;
 	door->stats = &door->all_stats[kind];
 	door->stats->count++;
+	door->flushed = false;
 	/* 30 bits of epoch: stamps of 10^9 events ago must not look like this event's. */
 	if (door->stamps && ++door->epoch >> 30) {
 		madvise(door->stamps, door->stamps_bytes, MADV_DONTNEED);

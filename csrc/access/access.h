@@ -30,6 +30,7 @@ struct fperf_door {
 	enum fperf_cause cause;
 	struct fperf_event_stats *stats; /* of the current event kind */
 	struct fperf_event_stats *all_stats;
+	bool flushed; /* this event has flushed a TLB */
 	/* cache back end */
 	struct fperf_cache *cache;
 	unsigned int line_shift;
@@ -66,6 +67,13 @@ static inline enum fperf_cause fperf_because(struct fperf_door *door, enum fperf
 	door->cause = cause;
 	fperf_point_row(door);
 	return before;
+}
+
+/* The event takes a mapping or a permission away, so that it flushes TLBs, once. */
+static inline void fperf_note_flush(struct fperf_door *door)
+{
+	door->stats->tlb_flushes += !door->flushed;
+	door->flushed = true;
 }
 
 /* A new event begins: its lines are counted afresh. */

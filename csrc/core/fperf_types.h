@@ -412,6 +412,10 @@ struct fperf_event_stats {
 	uint64_t pte_reads;   /* page-table entries read by walks, recounts and presence tests */
 	uint64_t lines_read[FPERF_NR_CLASSES]; /* distinct lines per event, summed; only read */
 	uint64_t lines_written[FPERF_NR_CLASSES];
+	/* Work of mm beside all accesses, which decisions that rest on counts cause or save. */
+	uint64_t folios_allocated, folios_freed;
+	uint64_t pages_zeroed, pages_copied;
+	uint64_t tlb_flushes; /* events that took mappings, or the permission to write, from an mm: one each */
 };
 
 struct fperf_totals {

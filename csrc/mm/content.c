@@ -18,6 +18,7 @@ void fperf_content_set(struct fperf_sim *sim, uint64_t pfn, uint64_t nr, uint16_
 
 void fperf_content_copy(struct fperf_sim *sim, uint64_t to, uint64_t from, uint64_t nr)
 {
+	sim->door.stats->pages_copied += nr;
 	for (uint64_t i = 0; sim->contents && i < nr; i++)
 		sim->contents[to + i] = sim->contents[from + i];
 }

@@ -53,6 +53,7 @@ static int anon_pmd_fault(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t
 	ret = anon_folio(sim, vma, base, sim->pmd_order, &folio);
 	if (ret)
 		return ret;
+	sim->door.stats->pages_zeroed += sim->entries;
 	run = fperf_run_at(sim, vma, folio, sim->entries, base, true, true);
 	run.flags |= FPERF_RUN_NEW;
 	fperf_ptl_lock(sim, fperf_table_of(sim, pmd));
@@ -114,6 +115,7 @@ static int anon_fault(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn
 	ret = anon_folio(sim, vma, base, order, &folio);
 	if (ret)
 		return ret;
+	sim->door.stats->pages_zeroed += nr;
 	run = fperf_run_at(sim, vma, folio, nr, base, true, true);
 	run.flags |= FPERF_RUN_NEW;
 	fperf_ptl_lock(sim, table);
@@ -211,7 +213,10 @@ static int copy(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint
 	if ((old & FPERF_PTE_STATE) == FPERF_PTE_PRESENT) {
 		fperf_truth_copied(sim, fperf_pte_pfn(old));
 		fperf_content_copy(sim, folio, fperf_pte_pfn(old), 1);
+	} else {
+		sim->door.stats->pages_zeroed++;
 	}
+	fperf_note_flush(&sim->door);
 	run = fperf_run_at(sim, vma, folio, 1, vpn, true, true);
 	run.flags |= FPERF_RUN_NEW;
 	fperf_ptl_lock(sim, table);

@@ -136,6 +136,7 @@ int fperf_folio_alloc(struct fperf_sim *sim, uint32_t order, uint64_t *ret)
 	memset(&sim->page_order[folio], (int)order, 1ull << order);
 	sim->folios[folio] = (struct fperf_folio){ .live = true };
 	fperf_content_set(sim, folio, 1ull << order, FPERF_CONTENT_ZERO);
+	sim->door.stats->folios_allocated++;
 	sim->totals.folios_live++;
 	sim->totals.pages_live += 1ull << order;
 	log_op(sim, FPERF_HOOK_FOLIO_INIT, folio, order);
@@ -188,6 +189,7 @@ static void folio_free(struct fperf_sim *sim, uint64_t folio)
 		sim->totals.leaked_pages -= 1ull << order;
 	}
 	f->live = false;
+	sim->door.stats->folios_freed++;
 	sim->totals.folios_live--;
 	sim->totals.pages_live -= 1ull << order;
 	if (frames_push(sim, order, folio) && !sim->error)

@@ -42,6 +42,7 @@ static int copy_leaf(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_
 		entry &= ~(uint64_t)FPERF_PTE_WRITE;
 		*from = entry;
 		fperf_charge_pmd(sim, FPERF_STORE, from);
+		fperf_note_flush(&sim->door);
 	}
 	*to = entry & ~(uint64_t)FPERF_PTE_YOUNG;
 	fperf_charge_pmd(sim, FPERF_STORE, to);
@@ -118,6 +119,7 @@ static int copy_ptes(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_
 					for (uint32_t j = 0; j < batch; j++)
 						from[i + j] &= ~(uint64_t)FPERF_PTE_WRITE;
 					fperf_charge_ptes(sim, FPERF_STORE, &from[i], batch);
+					fperf_note_flush(&sim->door);
 				}
 			}
 		} else if (entry & FPERF_PTE_SWAP) {

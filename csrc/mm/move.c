@@ -49,6 +49,7 @@ static int move_entries(struct fperf_sim *sim, struct fperf_vma *src, struct fpe
 			      nr - done);
 		if (!old_pmd || !*old_pmd)
 			continue;
+		fperf_note_flush(&sim->door);
 		new_pmd = fperf_pmd_alloc(sim, dst->mm, new);
 		if (!new_pmd)
 			return FPERF_ERR(TABLE_SPACE);

@@ -75,7 +75,9 @@ int fperf_pagecache_add(struct fperf_sim *sim, struct fperf_object *object, uint
 	err = fperf_folio_alloc(sim, order, &folio);
 	if (err)
 		return err;
-	if (!fperf_object_is_shmem(object))
+	if (fperf_object_is_shmem(object))
+		sim->door.stats->pages_zeroed += nr;
+	else
 		fperf_content_set(sim, folio, nr, FPERF_CONTENT_FILE);
 	sim->folios[folio].object = object;
 	sim->folios[folio].index = index;

@@ -14,6 +14,7 @@ static void write_protect(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t s
 			continue;
 		if (*pmd & FPERF_PTE_LEAF) {
 			*pmd &= ~(uint64_t)FPERF_PTE_WRITE;
+			fperf_note_flush(&sim->door);
 			fperf_charge_pmd(sim, FPERF_STORE, pmd);
 			continue;
 		}
@@ -24,6 +25,7 @@ static void write_protect(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t s
 			if (!(pte[i] & FPERF_PTE_WRITE))
 				continue;
 			pte[i] &= ~(uint64_t)FPERF_PTE_WRITE;
+			fperf_note_flush(&sim->door);
 			fperf_charge_ptes(sim, FPERF_STORE, &pte[i], 1);
 		}
 		fperf_ptl_unlock(sim, fperf_pmd_table(*pmd));

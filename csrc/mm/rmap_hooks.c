@@ -30,6 +30,7 @@ void fperf_rmap_unmap(struct fperf_sim *sim, const struct fperf_run *run)
 {
 	if (sim->logging)
 		fperf_log_run(sim, FPERF_HOOK_UNMAP_RUN, run);
+	fperf_note_flush(&sim->door);
 	sim->scheme->unmap_run(sim, run);
 	fperf_truth_unmap(sim, run, false);
 }
@@ -50,6 +51,7 @@ void fperf_rmap_unmap_pmd(struct fperf_sim *sim, const struct fperf_run *run)
 {
 	if (sim->logging)
 		fperf_log_run(sim, FPERF_HOOK_UNMAP_PMD, run);
+	fperf_note_flush(&sim->door);
 	sim->scheme->unmap_pmd(sim, run);
 	fperf_truth_unmap(sim, run, true);
 }
@@ -58,6 +60,7 @@ void fperf_rmap_split_pmd(struct fperf_sim *sim, const struct fperf_run *run)
 {
 	if (sim->logging)
 		fperf_log_run(sim, FPERF_HOOK_SPLIT_PMD, run);
+	fperf_note_flush(&sim->door);
 	sim->scheme->split_pmd(sim, run);
 	fperf_truth_split_pmd(sim, run);
 }

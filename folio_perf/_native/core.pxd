@@ -85,6 +85,11 @@ cdef extern from "core/fperf_types.h" nogil:
         uint64_t pte_reads
         uint64_t lines_read[FPERF_NR_CLASSES]
         uint64_t lines_written[FPERF_NR_CLASSES]
+        uint64_t folios_allocated
+        uint64_t folios_freed
+        uint64_t pages_zeroed
+        uint64_t pages_copied
+        uint64_t tlb_flushes
 
     struct fperf_totals:
         uint64_t refs_peak

@@ -69,6 +69,9 @@ def compare(
     folio: FolioName = None,
     backend: BackendName = "cache",
     keep_going: KeepGoing = False,
+    outside: Annotated[
+        bool, typer.Option("--outside", help="Also tell the work that is no design's own: faults, copies, flushes ...")
+    ] = False,
     plot: Plot = None,
     as_json: Json = False,
 ) -> None:
@@ -84,6 +87,7 @@ def compare(
         folio=folio,
         backend=backend,
         strict=False if keep_going else None,
+        outside=outside,
         plot=plot,
         as_json=as_json,
     )
@@ -100,6 +104,7 @@ def _compare(
     folio: str | None = None,
     backend: str = "cache",
     strict: bool | None = None,
+    outside: bool = False,
     plot: str | None = None,
     as_json: bool = False,
 ) -> None:
@@ -132,6 +137,8 @@ def _compare(
         print(comparison.to_json())
     else:
         show_text(report.comparison_report(comparison))
+        if outside:
+            show_text(report.outside_report(comparison))
 
 
 @app.command()
