@@ -311,7 +311,7 @@ def sizes() -> str:
 def kernels() -> str:
     """All values of all profiles."""
     profiles = [load_profile(name) for name in profile_names()]
-    left_out = {"name", "released", "sources", "stand_in", "version"}
+    left_out = {"name", "outside", "released", "sources", "stand_in", "version"}
     rows = [
         (f"`{field.name}`", *(_value(profile, field.name) for profile in profiles))
         for field in fields(KernelProfile)
