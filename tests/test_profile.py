@@ -26,7 +26,7 @@ from folio_perf.schemes import (
 )
 
 SHIPPED = Path(__file__).resolve().parents[1] / "folio_perf" / "profiles"
-OWN_FIELDS = ("name", "released", "sources", "stand_in")
+OWN_FIELDS = ("name", "released", "sources", "outside", "stand_in")
 
 
 def test_names() -> None:
