@@ -47,7 +47,16 @@ def test_shipped_profile(name: str) -> None:
     assert profile.version == major * 100 + minor
     assert re.fullmatch(r"\d{4}-\d{2}", profile.released)
     assert all(len(source) > 20 for _, source in profile.sources)
-    assert dict(profile.sources).keys() == {"kernel", "batching", "fault", "anon", "mremap", "walk", "limits"}
+    assert dict(profile.sources).keys() == {
+        "kernel",
+        "batching",
+        "fault",
+        "anon",
+        "mremap",
+        "walk",
+        "limits",
+        "outside",
+    }
     assert "kernel: read: " in profile.source
     assert pickle.loads(pickle.dumps(profile)) == profile
 
