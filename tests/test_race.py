@@ -15,7 +15,7 @@ from folio_perf.cli import app
 from folio_perf.hw.race import MIN_REPEATS, _Model
 from folio_perf.scenario import Op
 
-SIZE = 16 << 20
+SIZE = 4 << 20
 NR_PAGES = SIZE >> 12
 
 
@@ -95,7 +95,7 @@ def test_wrong_arguments_are_refused(arguments: dict[str, object], message: str)
 
 def test_command_line() -> None:
     runner = CliRunner()
-    options = ["hw", "race", "--kinds", "order0", "--size", "16M"]
+    options = ["hw", "race", "--kinds", "order0", "--size", "4M"]
     found = runner.invoke(app, [*options, "--json"])
     assert found.exit_code == 0, found.output
     rows = json.loads(found.stdout)

@@ -21,6 +21,8 @@
 
 struct fperf_access_row;
 
+enum { FPERF_MAY_READ = 1, FPERF_MAY_WRITE = 2 };
+
 /* State of the door. One per simulation; `row` is where the current event and cause count. */
 struct fperf_door {
 	uint64_t *row; /* counters of [event][cause], FPERF_ROW_SIZE wide */
@@ -37,9 +39,14 @@ struct fperf_door {
 	unsigned int last_level; /* enum fperf_level that served the latest access */
 	unsigned int lookup_level; /* ... and the latest page-cache lookup's reference */
 	enum fperf_dependence last_dependence, lookup_dependence; /* of the same two */
-	uint32_t epoch;	  /* number of the current event, for distinct lines */
+	uint64_t *sure_hits; /* of the first level, where the cache counts hits it is not asked for */
+	uint64_t last_line, last_nr; /* lines accessed last; what this event may do to them again without any change */
+	unsigned int last_rights;
+	uint32_t lines_apart; /* fperf_cache_lines_apart() */
+	uint32_t epoch; /* number of the current event, for distinct lines */
 	uint32_t rmw_epoch; /* of the latest event with an RMW */
-	uint32_t *stamps;  /* per line: epoch << 2 | written << 1 | read; neither: FIXED alone */
+	uint32_t *stamps; /* per line: epoch << 2 | written << 1 | read; neither: FIXED alone */
+	uint32_t *run_stamps; /* per aligned run of eight: epoch << 3 | lines differ << 2 | ... of all eight */
 	uint64_t stamps_bytes;
 	/* list of accesses, when asked for */
 	struct fperf_access_row *trace;
@@ -52,6 +59,23 @@ static inline uint64_t *fperf_cell(struct fperf_door *door, enum fperf_field fie
 {
 	return &door->row[((field * FPERF_NR_ACCESSES + access) * FPERF_NR_DEPENDENCES + dependence) * FPERF_NR_LEVELS +
 			  level];
+}
+
+/* Cache back end: hits that change nothing, on a line that this event has touched: only its first RMW waits for something. */
+static inline void fperf_note_sure_hits(struct fperf_door *door, enum fperf_field field, enum fperf_access access,
+					uint64_t nr)
+{
+	enum fperf_dependence dependence = FPERF_STREAMING;
+
+	if (access == FPERF_RMW) {
+		dependence = door->rmw_epoch == door->epoch ? FPERF_STREAMING : FPERF_DEPENDENT;
+		door->rmw_epoch = door->epoch;
+	}
+	*fperf_cell(door, field, access, dependence, FPERF_LEVEL_L1) += 1;
+	*fperf_cell(door, field, access, FPERF_STREAMING, FPERF_LEVEL_L1) += nr - 1;
+	*door->sure_hits += nr;
+	door->last_level = FPERF_LEVEL_L1;
+	door->last_dependence = dependence;
 }
 
 static inline void fperf_point_row(struct fperf_door *door)
@@ -82,8 +106,15 @@ void fperf_event_begin(struct fperf_door *door, enum fperf_event_kind kind);
 int fperf_door_init(struct fperf_door *door, const struct fperf_memmap *mem, struct fperf_cache *cache,
 		    unsigned int line_shift) FPERF_MUST_CHECK;
 void fperf_door_destroy(struct fperf_door *door);
+/* Go on with other caches, whose owner is the caller as ever. */
+void fperf_door_set_cache(struct fperf_door *door, struct fperf_cache *cache);
 
-enum fperf_object_class fperf_field_class(enum fperf_field field);
+extern const uint8_t fperf_field_classes[FPERF_NR_FIELDS];
+
+static inline enum fperf_object_class fperf_field_class(enum fperf_field field)
+{
+	return (enum fperf_object_class)fperf_field_classes[field];
+}
 
 #if defined(FPERF_BACKEND_COUNT)
 #include "access/access_count.h"

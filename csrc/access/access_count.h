@@ -20,6 +20,25 @@ static inline void fperf_note_run(struct fperf_door *door, enum fperf_field fiel
 	*fperf_cell(door, field, access, FPERF_STREAMING, FPERF_LEVEL_UNKNOWN) += nr;
 }
 
+static inline void fperf_note_each(struct fperf_door *door, enum fperf_field field, enum fperf_access access,
+				   uint64_t at, uint32_t nr, uint32_t stride)
+{
+	(void)stride;
+	fperf_note(door, field, access, at, nr);
+}
+
+/* Not counted by line, accesses may be done in any order. */
+static inline bool fperf_may_regroup(const struct fperf_door *door, uint64_t pages, uint64_t a, uint64_t b)
+{
+	(void)door, (void)pages, (void)a, (void)b;
+	return true;
+}
+
+static inline void fperf_prefetch(const struct fperf_door *door, uint64_t at)
+{
+	(void)door, (void)at;
+}
+
 static inline void fperf_note_adopted(struct fperf_door *door, enum fperf_field field, uint64_t at)
 {
 	(void)door, (void)field, (void)at;

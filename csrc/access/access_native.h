@@ -218,4 +218,40 @@ static inline uint32_t fperf_run_same_bit(struct fperf_door *door, enum fperf_fi
 	return i;
 }
 
+static inline uint32_t fperf_run_clear_same_bit(struct fperf_door *door, enum fperf_field field, uint64_t *p,
+						unsigned int bit, uint32_t nr, bool *set)
+{
+	const uint32_t same = fperf_run_same_bit(door, field, p, bit, nr, set);
+
+	if (*set)
+		fperf_run_clear_bit(door, field, p, bit, same);
+	return same;
+}
+
+/* Real accesses happen in their own order. */
+static inline void fperf_touch_each(struct fperf_door *door, enum fperf_field field, enum fperf_access access,
+				    uint64_t at, uint32_t nr, uint32_t stride)
+{
+	(void)door, (void)field, (void)access, (void)at, (void)nr, (void)stride;
+}
+
+static inline void fperf_each_add32(struct fperf_door *door, enum fperf_field field, int32_t *p, int32_t delta,
+				    uint32_t nr)
+{
+	(void)door, (void)field;
+	for (uint32_t i = 0; i < nr; i++)
+		__atomic_fetch_add(FPERF_NEXT_PAGE(int32_t, p, i), delta, __ATOMIC_SEQ_CST);
+}
+
+static inline bool fperf_may_regroup(const struct fperf_door *door, uint64_t pages, uint64_t a, uint64_t b)
+{
+	(void)door, (void)pages, (void)a, (void)b;
+	return false;
+}
+
+static inline void fperf_prefetch(const struct fperf_door *door, uint64_t at)
+{
+	(void)door, (void)at;
+}
+
 #endif

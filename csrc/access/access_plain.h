@@ -18,6 +18,13 @@ static inline void fperf_touch_run(struct fperf_door *door, enum fperf_field fie
 	fperf_note_run(door, field, access, at, nr, stride);
 }
 
+/* The same where each waits for the one before it, as when an operation does several fields one by one. */
+static inline void fperf_touch_each(struct fperf_door *door, enum fperf_field field, enum fperf_access access,
+				    uint64_t at, uint32_t nr, uint32_t stride)
+{
+	fperf_note_each(door, field, access, at, nr, stride);
+}
+
 /*
  * The reference a page-cache lookup took (one RMW under FIXED) becomes the mapping's own: account it to the operation.
  */
@@ -155,14 +162,22 @@ static inline void fperf_unlock_bit(struct fperf_door *door, enum fperf_field fi
 /* Runs: the same field of nr consecutive struct pages. */
 #define FPERF_NEXT_PAGE(type, p, i) ((type *)((char *)(p) + (size_t)(i) * sizeof(struct fperf_page)))
 
+/* Struct pages that come next in a run: the host's own prefetcher stops at the end of each of its pages. */
+static inline void fperf_prefetch_page(const void *field)
+{
+	__builtin_prefetch((const char *)field + 32 * sizeof(struct fperf_page), 1);
+}
+
 /* Atomic increments; returns how many fields went from -1 to 0 (unmapped to mapped). */
 static inline uint32_t fperf_run_inc(struct fperf_door *door, enum fperf_field field, int32_t *p, uint32_t nr)
 {
 	uint32_t first = 0;
 
 	fperf_note_run(door, field, FPERF_RMW, fperf_arena_offset(door->mem, p), nr, sizeof(struct fperf_page));
-	for (uint32_t i = 0; i < nr; i++)
+	for (uint32_t i = 0; i < nr; i++) {
+		fperf_prefetch_page(FPERF_NEXT_PAGE(int32_t, p, i));
 		first += (*FPERF_NEXT_PAGE(int32_t, p, i))++ == -1;
+	}
 	return first;
 }
 
@@ -172,9 +187,21 @@ static inline uint32_t fperf_run_dec(struct fperf_door *door, enum fperf_field f
 	uint32_t last = 0;
 
 	fperf_note_run(door, field, FPERF_RMW, fperf_arena_offset(door->mem, p), nr, sizeof(struct fperf_page));
-	for (uint32_t i = 0; i < nr; i++)
+	for (uint32_t i = 0; i < nr; i++) {
+		fperf_prefetch_page(FPERF_NEXT_PAGE(int32_t, p, i));
 		last += --*FPERF_NEXT_PAGE(int32_t, p, i) < 0;
+	}
 	return last;
+}
+
+/* Atomic add to the field of each of nr consecutive struct pages, one after the other. */
+static inline void fperf_each_add32(struct fperf_door *door, enum fperf_field field, int32_t *p, int32_t delta,
+				    uint32_t nr)
+{
+	fperf_note_each(door, field, FPERF_RMW, fperf_arena_offset(door->mem, p), nr, sizeof(struct fperf_page));
+	for (uint32_t i = 0; i < nr; i++)
+		*FPERF_NEXT_PAGE(int32_t, p, i) =
+			(int32_t)((uint32_t)*FPERF_NEXT_PAGE(int32_t, p, i) + (uint32_t)delta);
 }
 
 static inline void fperf_run_store32(struct fperf_door *door, enum fperf_field field, int32_t *p, int32_t value,
@@ -254,6 +281,30 @@ static inline uint32_t fperf_run_same_bit(struct fperf_door *door, enum fperf_fi
 	while (i < nr && (*FPERF_NEXT_PAGE(const uint64_t, p, i) >> bit & 1) == *set)
 		i++;
 	fperf_note_run(door, field, FPERF_LOAD, fperf_arena_offset(door->mem, p), i, sizeof(struct fperf_page));
+	return i;
+}
+
+/* Both in one: the length of the run of equal bits is read, and where they are set, the run is cleared. */
+static inline uint32_t fperf_run_clear_same_bit(struct fperf_door *door, enum fperf_field field, uint64_t *p,
+						unsigned int bit, uint32_t nr, bool *set)
+{
+	const uint64_t at = fperf_arena_offset(door->mem, p), mask = 1ull << bit;
+	uint32_t i = 1;
+
+	*set = *p & mask;
+	if (*set) {
+		*p &= ~mask;
+		for (; i < nr && *FPERF_NEXT_PAGE(uint64_t, p, i) & mask; i++) {
+			fperf_prefetch_page(FPERF_NEXT_PAGE(uint64_t, p, i));
+			*FPERF_NEXT_PAGE(uint64_t, p, i) &= ~mask;
+		}
+	} else {
+		for (; i < nr && !(*FPERF_NEXT_PAGE(uint64_t, p, i) & mask); i++)
+			fperf_prefetch_page(FPERF_NEXT_PAGE(uint64_t, p, i));
+	}
+	fperf_note_run(door, field, FPERF_LOAD, at, i, sizeof(struct fperf_page));
+	if (*set)
+		fperf_note_run(door, field, FPERF_RMW, at, i, sizeof(struct fperf_page));
 	return i;
 }
 

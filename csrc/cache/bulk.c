@@ -258,6 +258,49 @@ static const struct form forms[FPERF_NR_SIMD] = {
 #endif
 };
 
+/*
+ * Loops over a few arrays touch the same few lines in turn, again and again. Where `period` operations repeat those just
+ * before them, writes included, they hit, and leave every set as it was: the lines are there, in the order of their last
+ * use. Such rounds are left out; returns how many operations stay. The first level has at least `period` ways.
+ */
+static size_t leave_out_rounds(uint32_t *operation, size_t nr, size_t period)
+{
+	size_t out = period;
+
+	if (nr <= period)
+		return nr;
+	/* What is compared, at i - period or later, is never written yet: out stays at or below it once something is out. */
+	for (size_t i = period; i < nr;) {
+		size_t same = i;
+
+		while (same < nr && operation[same] == operation[same - period])
+			same++;
+		i += (same - i) / period * period;
+		while (i <= same && i < nr)
+			operation[out++] = operation[i++];
+	}
+	return out;
+}
+
+/* Of how many operations the rounds are, if any repeat; 0: not worth a look at the whole block. */
+static size_t period_of(const uint32_t *operation, size_t nr, uint32_t nr_ways)
+{
+	enum { SAMPLE = 128, LONGEST = 4 };
+
+	if (nr < SAMPLE)
+		return 0;
+	for (size_t period = 2; period <= LONGEST && period <= nr_ways; period++) {
+		size_t same = 0;
+
+		for (size_t i = LONGEST; i < SAMPLE; i++)
+			same += operation[i] == operation[i - period];
+		/* One line of several that comes back makes no round. */
+		if (same > SAMPLE * 13 / 16)
+			return period;
+	}
+	return 0;
+}
+
 /* A block's operations, in block->operations[0], through all levels. */
 static void descend(struct part *part, size_t nr)
 {
@@ -265,8 +308,16 @@ static void descend(struct part *part, size_t nr)
 	const struct form *const form = &forms[h->simd];
 	struct block *const block = part->block;
 	uint32_t *operation = block->operations[0], *next = block->operations[1];
+	const size_t period = period_of(operation, nr, h->level[0].store.nr_ways);
 	size_t dirty = 0;
 
+	if (period) {
+		const size_t left = leave_out_rounds(operation, nr, period);
+
+		part->count[0].fetches += nr - left;
+		part->count[0].hits += nr - left;
+		nr = left;
+	}
 	for (unsigned int i = 0; i < h->config.nr_levels; i++) {
 		const struct fperf_level *const level = &h->level[i];
 		struct fperf_level_counters *const count = &part->count[i];

@@ -35,8 +35,35 @@ void fperf_cache_destroy(struct fperf_cache *cache);
 /* One access; the level that served it, 0 = first, nr_levels = memory. */
 unsigned int fperf_cache_access(struct fperf_cache *cache, uint64_t line, bool write);
 
+/* Lines that each level served, nr[nr_levels] by memory; which one the first line. */
+struct fperf_cache_served {
+	uint64_t nr[FPERF_CACHE_MAX_LEVELS + 1];
+	unsigned int first;
+	uint32_t first_lane; /* of the caches */
+};
+
+/* One access to each of nr > 0 consecutive lines, as fperf_cache_access() of one after the other; adds to served. */
+void fperf_cache_run(struct fperf_cache *cache, uint64_t first, uint64_t nr, bool write,
+		     struct fperf_cache_served *served);
+
 /* Accesses to the line that was accessed last: sure hits in the first level. */
 void fperf_cache_again(struct fperf_cache *cache, uint64_t line, uint64_t nr, bool write);
+
+/* Where the caller may count them himself, if the line is dirty already or they are loads. */
+uint64_t *fperf_cache_sure_hits(struct fperf_cache *cache);
+
+/*
+ * Are two lines, and the aligned runs of eight that they are in, of different sets on all levels, and so is whatever they push
+ * out? Then accesses to one make no difference to those to the other. Never where the first level has one way: two lines
+ * cannot alternate there.
+ */
+bool fperf_cache_are_apart(const struct fperf_cache *cache, uint64_t line, uint64_t other);
+
+/* So many consecutive lines are of different sets on all levels: an access to one leaves the others youngest. */
+uint32_t fperf_cache_lines_apart(const struct fperf_cache *cache);
+
+/* Let the host fetch the sets of a line that will be accessed soon. */
+void fperf_cache_prefetch(const struct fperf_cache *cache, uint64_t line);
 
 unsigned int fperf_cache_nr_levels(const struct fperf_cache *cache);
 struct fperf_cache_counters fperf_cache_counters(const struct fperf_cache *cache, unsigned int level);

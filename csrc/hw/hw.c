@@ -137,7 +137,7 @@ int fperf_hw_evict_sim(struct fperf_sim *sim)
 	if (err)
 		return err;
 	fperf_cache_destroy(sim->door.cache);
-	sim->door.cache = cold;
+	fperf_door_set_cache(&sim->door, cold);
 	return 0;
 }
 

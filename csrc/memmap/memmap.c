@@ -26,6 +26,16 @@ void *fperf_reserve(uint64_t bytes)
 	return p + before;
 }
 
+void fperf_prefer_huge(void *p, uint64_t bytes)
+{
+	const uint64_t huge = 2u << 20;
+	const uintptr_t from = ((uintptr_t)p + 2 * huge - 1) & ~(uintptr_t)(huge - 1);
+	const uintptr_t to = ((uintptr_t)p + bytes) & ~(uintptr_t)(huge - 1);
+
+	if (to > from)
+		(void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+}
+
 void fperf_unreserve(void *p, uint64_t bytes)
 {
 	if (p)
@@ -55,6 +65,8 @@ int fperf_memmap_create(struct fperf_memmap *mem, unsigned int page_shift, uint6
 	mem->pages = (struct fperf_page *)mem->base;
 	mem->tables = mem->base + mem->tables_at;
 	mem->next_table = 1;
+	fperf_prefer_huge(mem->pages, mem->nr_pfns * sizeof(struct fperf_page));
+	fperf_prefer_huge(mem->tables, mem->nr_tables << page_shift);
 	mem->next_object = mem->objects_at + 64;
 	return 0;
 }

@@ -32,6 +32,8 @@ void fperf_memmap_destroy(struct fperf_memmap *mem);
 /* Reserve sparse, zero-filled host memory; NULL if the host refuses. */
 void *fperf_reserve(uint64_t bytes);
 void fperf_unreserve(void *p, uint64_t bytes);
+/* Huge pages of the host, if it gives any, beyond the first of them: small models stay small. */
+void fperf_prefer_huge(void *p, uint64_t bytes);
 
 static inline struct fperf_page *fperf_pfn_page(const struct fperf_memmap *mem, uint64_t pfn)
 {

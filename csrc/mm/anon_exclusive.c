@@ -40,14 +40,12 @@ bool fperf_exclusive_clear(struct fperf_sim *sim, uint64_t pfn, uint32_t nr)
 	while (nr) {
 		uint64_t *const flags = &fperf_pfn_page(&sim->mem, pfn)->flags;
 		bool set;
-		const uint32_t same = fperf_run_same_bit(&sim->door, FPERF_FIELD_ANON_EXCLUSIVE, flags,
-							 FPERF_PG_ANON_EXCLUSIVE, nr, &set);
+		const uint32_t same = fperf_run_clear_same_bit(&sim->door, FPERF_FIELD_ANON_EXCLUSIVE, flags,
+							       FPERF_PG_ANON_EXCLUSIVE, nr, &set);
 
 		if (set) {
 			any = true;
 			log_run(sim, FPERF_HOOK_EXCLUSIVE_CLEAR, pfn, same);
-			fperf_run_clear_bit(&sim->door, FPERF_FIELD_ANON_EXCLUSIVE, flags, FPERF_PG_ANON_EXCLUSIVE,
-					    same);
 		}
 		pfn += same;
 		nr -= same;

@@ -17,6 +17,7 @@ int fperf_frames_init(struct fperf_sim *sim)
 		sim->contents = fperf_reserve(bytes_of_table(sim, sizeof(*sim->contents)));
 	if (!sim->folios || !sim->page_order || (sim->cfg.contents && !sim->contents))
 		return FPERF_ERR(ADDR_SPACE);
+	fperf_prefer_huge(sim->folios, bytes_of_table(sim, sizeof(*sim->folios)));
 	sim->next_pfn = 1; /* pfn 0 stands for "no page" */
 	return 0;
 }

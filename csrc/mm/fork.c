@@ -74,6 +74,47 @@ static int copy_page(struct fperf_sim *sim, struct fperf_vma *dst, uint64_t vpn,
 	return 0;
 }
 
+/* Where all of eight pages are exclusive, or none is. */
+static bool alike_exclusive(const struct fperf_sim *sim, uint64_t pfn)
+{
+	const uint64_t exclusive = 1ull << FPERF_PG_ANON_EXCLUSIVE;
+	uint64_t differ = 0;
+
+	for (uint32_t i = 1; i < FPERF_SMALL_BATCH; i++)
+		differ |= fperf_pfn_page(&sim->mem, pfn)->flags ^ fperf_pfn_page(&sim->mem, pfn + i)->flags;
+	return !(differ & exclusive);
+}
+
+/* Small folios side by side, field by field: as copy_ptes() does one after the other. */
+static void copy_small(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_vma *dst, uint64_t vpn,
+		       uint64_t *from, uint64_t *to)
+{
+	const uint64_t entry = *from, pfn = fperf_pte_pfn(entry);
+	const struct fperf_run first = fperf_run_at(sim, dst, pfn, 1, vpn, true, true);
+	struct fperf_run run = first;
+	uint64_t keep = ~(uint64_t)FPERF_PTE_YOUNG;
+
+	run.nr = FPERF_SMALL_BATCH;
+	fperf_touch_each(&sim->door, FPERF_FIELD_COMPOUND_HEAD, FPERF_LOAD,
+			 fperf_arena_offset(&sim->mem, &fperf_pfn_page(&sim->mem, pfn)->compound_head),
+			 FPERF_SMALL_BATCH, sizeof(struct fperf_page));
+	fperf_exclusive_clear(sim, pfn, FPERF_SMALL_BATCH);
+	fperf_rmap_fork_small(sim, &run);
+	if (is_cow(src)) {
+		keep &= ~(uint64_t)FPERF_PTE_WRITE;
+		if (entry & FPERF_PTE_WRITE) {
+			for (uint32_t i = 0; i < FPERF_SMALL_BATCH; i++)
+				from[i] &= ~(uint64_t)FPERF_PTE_WRITE;
+			fperf_touch_each(&sim->door, FPERF_FIELD_PTE, FPERF_STORE, fperf_entry_at(sim, from),
+					 FPERF_SMALL_BATCH, sizeof(*from));
+		}
+	}
+	for (uint32_t i = 0; i < FPERF_SMALL_BATCH; i++)
+		to[i] = from[i] & keep;
+	fperf_touch_each(&sim->door, FPERF_FIELD_PTE, FPERF_STORE, fperf_entry_at(sim, to), FPERF_SMALL_BATCH,
+			 sizeof(*to));
+}
+
 /* Kernel's order per batch: look at the source, clear exclusive, count and refer, write-protect, write the copy. */
 static int copy_ptes(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_vma *dst, uint64_t vpn, uint64_t *from,
 		     uint64_t *to, uint32_t nr)
@@ -94,6 +135,13 @@ static int copy_ptes(struct fperf_sim *sim, struct fperf_vma *src, struct fperf_
 			const uint64_t pfn = fperf_pte_pfn(entry);
 			struct fperf_run run;
 
+			if (!src->mm->has_pinned && fperf_pte_small_batch(sim, &from[i], nr - i, &to[i]) &&
+			    alike_exclusive(sim, pfn)) {
+				copy_small(sim, src, dst, vpn + i, &from[i], &to[i]);
+				batch = FPERF_SMALL_BATCH;
+				continue;
+			}
+			fperf_pte_prefetch(sim, from, i, nr);
 			fperf_charge_page_folio(sim, pfn);
 			batch = fperf_pte_batch(sim, &from[i], nr - i);
 			if (src->mm->has_pinned && sim->folios[fperf_folio_head(sim, pfn)].anon &&

@@ -175,8 +175,31 @@ static inline void fperf_charge_page_folio(struct fperf_sim *sim, uint64_t pfn)
 		    fperf_arena_offset(&sim->mem, &fperf_pfn_page(&sim->mem, pfn)->compound_head));
 }
 
+/* Entries are gone through one by one: let the host fetch what the model has on a page that comes soon. */
+static inline void fperf_pte_prefetch(const struct fperf_sim *sim, const uint64_t *pte, uint32_t i, uint32_t nr)
+{
+	enum { AHEAD = 12 };
+	uint64_t pfn;
+
+	if (i + AHEAD >= nr || (pte[i + AHEAD] & (FPERF_PTE_PRESENT | FPERF_PTE_ZERO)) != FPERF_PTE_PRESENT)
+		return;
+	pfn = fperf_pte_pfn(pte[i + AHEAD]);
+	__builtin_prefetch(fperf_pfn_page(&sim->mem, pfn), 1);
+	__builtin_prefetch(&sim->folios[pfn], 1);
+	__builtin_prefetch((const char *)&sim->folios[pfn + 1] - 1, 1);
+	__builtin_prefetch(&sim->page_order[pfn]);
+	fperf_prefetch(&sim->door, fperf_arena_offset(&sim->mem, fperf_pfn_page(&sim->mem, pfn)));
+}
+
 /* Length of the run of entries, from pte on and at most max, that map consecutive pages of one folio alike. */
 uint32_t fperf_pte_batch(const struct fperf_sim *sim, const uint64_t *pte, uint32_t max);
+/*
+ * Do the eight entries from pte on, one line of them, map eight small anonymous folios side by side, all alike, whose struct
+ * pages are as many whole lines? Then what happens to them may happen field by field, where `other`, another line that is
+ * accessed in between, lies so that it makes no difference.
+ */
+enum { FPERF_SMALL_BATCH = 8 };
+bool fperf_pte_small_batch(const struct fperf_sim *sim, const uint64_t *pte, uint32_t max, const uint64_t *other);
 /* How many entries from pte on, at most max, are none; have all bits of `need`. */
 uint32_t fperf_nr_none(const uint64_t *pte, uint32_t max);
 uint32_t fperf_nr_with(const uint64_t *pte, uint32_t max, uint64_t need);

@@ -82,7 +82,7 @@ uint32_t fperf_pte_table_alloc(struct fperf_sim *sim, uint64_t *pmd)
  * Entries are looked at in blocks of eight without a branch inside, which the compiler turns into vector code; the last
  * block is gone through one by one.
  */
-enum { BLOCK = 8 };
+enum { BLOCK = FPERF_SMALL_BATCH };
 
 uint32_t fperf_pte_batch(const struct fperf_sim *sim, const uint64_t *pte, uint32_t max)
 {
@@ -106,6 +106,31 @@ uint32_t fperf_pte_batch(const struct fperf_sim *sim, const uint64_t *pte, uint3
 	while (nr < max && !((pte[nr] ^ (entry + nr * step)) & alike))
 		nr++;
 	return nr;
+}
+
+bool fperf_pte_small_batch(const struct fperf_sim *sim, const uint64_t *pte, uint32_t max, const uint64_t *other)
+{
+	const uint64_t entry = *pte, pfn = fperf_pte_pfn(entry);
+	const uint64_t alike = ~(uint64_t)(FPERF_PTE_YOUNG | FPERF_PTE_DIRTY | FPERF_PTE_SCHEME);
+	const uint64_t step = 1ull << FPERF_PTE_SHIFT;
+	uint64_t differ = 0, page_at, last_at;
+	uint32_t large = 0, anon = 1;
+
+	/* Most often it is the next one already. */
+	if (max < BLOCK || (pte[1] ^ (entry + step)) & alike || (uintptr_t)pte % (BLOCK * sizeof(*pte)) ||
+	    sim->page_order[pfn] || sim->logging || !sim->scheme->fork_small || !sim->scheme->unmap_small)
+		return false;
+	for (uint32_t i = 0; i < BLOCK; i++) {
+		differ |= (pte[i] ^ (entry + i * step)) & alike;
+		large |= sim->page_order[pfn + i];
+		anon &= sim->folios[pfn + i].anon && !sim->folios[pfn + i].ksm;
+	}
+	if (differ || large || !anon)
+		return false;
+	page_at = fperf_arena_offset(&sim->mem, fperf_pfn_page(&sim->mem, pfn));
+	last_at = fperf_arena_offset(&sim->mem, fperf_pfn_page(&sim->mem, pfn + BLOCK - 1));
+	return fperf_may_regroup(&sim->door, page_at, fperf_entry_at(sim, pte), fperf_entry_at(sim, other)) &&
+	       fperf_may_regroup(&sim->door, last_at, fperf_entry_at(sim, pte), fperf_entry_at(sim, other));
 }
 
 uint32_t fperf_nr_none(const uint64_t *pte, uint32_t max)

@@ -35,6 +35,24 @@ void fperf_rmap_unmap(struct fperf_sim *sim, const struct fperf_run *run)
 	fperf_truth_unmap(sim, run, false);
 }
 
+void fperf_rmap_fork_small(struct fperf_sim *sim, const struct fperf_run *run)
+{
+	struct fperf_run one = *run;
+
+	sim->scheme->fork_small(sim, run);
+	for (one.nr = 1; one.folio < run->folio + run->nr; one.folio++)
+		fperf_truth_map(sim, &one, false);
+}
+
+void fperf_rmap_unmap_small(struct fperf_sim *sim, const struct fperf_run *run)
+{
+	struct fperf_run one = *run;
+
+	sim->scheme->unmap_small(sim, run);
+	for (one.nr = 1; one.folio < run->folio + run->nr; one.folio++)
+		fperf_truth_unmap(sim, &one, false);
+}
+
 void fperf_rmap_map_pmd(struct fperf_sim *sim, const struct fperf_run *run)
 {
 	bool taken;

@@ -58,6 +58,12 @@ struct fperf_scheme_ops {
 	/* Mapping hooks return whether a donated reference was taken over. Called before the entries are written. */
 	bool (*map_run)(struct fperf_sim *sim, const struct fperf_run *run);
 	bool (*fork_run)(struct fperf_sim *sim, const struct fperf_run *run);
+	/*
+	 * The same for nr small folios side by side, from run->folio on, that are mapped once before already; field by field
+	 * rather than folio by folio. mm sees to it that the order makes no difference. NULL: only one by one.
+	 */
+	void (*fork_small)(struct fperf_sim *sim, const struct fperf_run *run);
+	void (*unmap_small)(struct fperf_sim *sim, const struct fperf_run *run);
 	bool (*map_pmd)(struct fperf_sim *sim, const struct fperf_run *run);
 	/* Called after the entries are gone; drop the references the mappings owned. */
 	void (*unmap_run)(struct fperf_sim *sim, const struct fperf_run *run);
@@ -128,6 +134,9 @@ static inline struct fperf_page *fperf_head(const struct fperf_sim *sim, uint64_
 /* ---- the hooks as mm calls them: log, call, keep the ledger ---- */
 void fperf_rmap_map(struct fperf_sim *sim, const struct fperf_run *run, bool fork);
 void fperf_rmap_unmap(struct fperf_sim *sim, const struct fperf_run *run);
+/* nr small folios side by side, run->folio the first: as map or unmap of one after the other. */
+void fperf_rmap_fork_small(struct fperf_sim *sim, const struct fperf_run *run);
+void fperf_rmap_unmap_small(struct fperf_sim *sim, const struct fperf_run *run);
 void fperf_rmap_map_pmd(struct fperf_sim *sim, const struct fperf_run *run);
 void fperf_rmap_unmap_pmd(struct fperf_sim *sim, const struct fperf_run *run);
 void fperf_rmap_split_pmd(struct fperf_sim *sim, const struct fperf_run *run);

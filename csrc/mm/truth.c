@@ -11,8 +11,9 @@
 
 static uint64_t share_hash(uint64_t key)
 {
-	key *= 0x9e3779b97f4a7c15ull;
-	return key ^ key >> 29;
+	/* Folios are multiples of their size: what tells keys apart must get from the upper bits into the lower ones. */
+	key = (key ^ key >> 32) * 0x9e3779b97f4a7c15ull;
+	return key ^ key >> 32;
 }
 
 static uint64_t share_key(uint64_t folio, uint32_t mm_id)

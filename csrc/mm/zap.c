@@ -34,6 +34,29 @@ static bool stays(const struct fperf_sim *sim, uint64_t entry, enum fperf_zap wh
 	       (what == FPERF_ZAP_FILE_PAGES && !is_file_page(sim, entry));
 }
 
+/* Small folios side by side that somebody else maps too, field by field: as zap_ptes() does one after the other. */
+static bool zap_small(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte, uint32_t max)
+{
+	const uint64_t pfn = fperf_pte_pfn(*pte);
+	struct fperf_run run;
+
+	if (!fperf_pte_small_batch(sim, pte, max, pte))
+		return false;
+	for (uint32_t i = 0; i < FPERF_SMALL_BATCH; i++)
+		if (fperf_pfn_page(&sim->mem, pfn + i)->refcount <= 1 || sim->folios[pfn + i].swap_slot)
+			return false;
+	fperf_touch_each(&sim->door, FPERF_FIELD_COMPOUND_HEAD, FPERF_LOAD,
+			 fperf_arena_offset(&sim->mem, &fperf_pfn_page(&sim->mem, pfn)->compound_head),
+			 FPERF_SMALL_BATCH, sizeof(struct fperf_page));
+	memset(pte, 0, FPERF_SMALL_BATCH * sizeof(*pte));
+	fperf_touch_each(&sim->door, FPERF_FIELD_PTE, FPERF_STORE, fperf_entry_at(sim, pte), FPERF_SMALL_BATCH,
+			 sizeof(*pte));
+	run = fperf_run_at(sim, vma, pfn, 1, vpn, sim->prof.batch_zap, sim->prof.batch_zap);
+	run.nr = FPERF_SMALL_BATCH;
+	fperf_rmap_unmap_small(sim, &run);
+	return true;
+}
+
 static void zap_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pte, uint32_t nr,
 		     enum fperf_zap what)
 {
@@ -59,6 +82,11 @@ static void zap_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 				fperf_swap_put(sim, fperf_pte_pfn(entry));
 			continue;
 		}
+		if (zap_small(sim, vma, vpn + i, &pte[i], nr - i)) {
+			batch = FPERF_SMALL_BATCH;
+			continue;
+		}
+		fperf_pte_prefetch(sim, pte, i, nr);
 		fperf_charge_page_folio(sim, fperf_pte_pfn(entry));
 		batch = fperf_pte_batch(sim, &pte[i], nr - i);
 		memset(&pte[i], 0, batch * sizeof(*pte));
@@ -119,8 +147,7 @@ int fperf_munmap(struct fperf_sim *sim, struct fperf_mm *mm, uint64_t start, uin
 	}
 	fperf_vma_find(mm, start, &first);
 	for (past = first; past < mm->nr_vmas && mm->vmas[past]->start < end; past++) {
-		ret = fperf_zap_range(sim, mm->vmas[past], mm->vmas[past]->start, mm->vmas[past]->end,
-				      FPERF_ZAP_ALL);
+		ret = fperf_zap_range(sim, mm->vmas[past], mm->vmas[past]->start, mm->vmas[past]->end, FPERF_ZAP_ALL);
 		if (ret)
 			return ret;
 	}
@@ -134,8 +161,7 @@ int fperf_exit_mm(struct fperf_sim *sim, struct fperf_mm *mm)
 {
 	fperf_ksm_exit(mm);
 	for (uint32_t i = 0; i < mm->nr_vmas; i++) {
-		const int ret = fperf_zap_range(sim, mm->vmas[i], mm->vmas[i]->start, mm->vmas[i]->end,
-					    FPERF_ZAP_ALL);
+		const int ret = fperf_zap_range(sim, mm->vmas[i], mm->vmas[i]->start, mm->vmas[i]->end, FPERF_ZAP_ALL);
 
 		if (ret)
 			return ret;

@@ -370,7 +370,8 @@ static inline enum fperf_answer fperf_owners_answer(struct fperf_sim *sim, const
 	}
 
 #define FPERF_COUNTS_OPS								\
-	.folio_init = folio_init, .folio_free = folio_free, .map_run = map_run, .fork_run = map_run, .map_pmd = map_pmd, \
+	.folio_init = folio_init, .folio_free = folio_free, .map_run = map_run, .fork_run = map_run, \
+	.fork_small = fperf_small_fork_each, .unmap_small = fperf_small_unmap_each, .map_pmd = map_pmd, \
 	.unmap_run = unmap_run, .unmap_pmd = unmap_pmd, .split_pmd = split_pmd, .vma_split = fperf_no_border, \
 	.vma_merge = fperf_no_border, .vma_move = fperf_no_move
 

@@ -108,6 +108,27 @@ FPERF_SMALL void fperf_small_unmap(struct fperf_sim *sim, const struct fperf_run
 	fperf_drop_refs(sim, run, 1);
 }
 
+/* Several of them, mapped before and after. */
+static inline void fperf_small_fork_each(struct fperf_sim *sim, const struct fperf_run *run)
+{
+	struct fperf_page *const first = fperf_head(sim, run->folio);
+
+	for (uint32_t i = 0; i < run->nr; i++)
+		fperf_note_mapping_refs(sim, run->folio + i, 1);
+	fperf_each_add32(&sim->door, FPERF_FIELD_REFCOUNT, &first->refcount, 1, run->nr);
+	fperf_each_add32(&sim->door, FPERF_FIELD_MAPCOUNT, &first->mapcount, 1, run->nr);
+}
+
+static inline void fperf_small_unmap_each(struct fperf_sim *sim, const struct fperf_run *run)
+{
+	struct fperf_page *const first = fperf_head(sim, run->folio);
+
+	fperf_each_add32(&sim->door, FPERF_FIELD_MAPCOUNT, &first->mapcount, -1, run->nr);
+	for (uint32_t i = 0; i < run->nr; i++)
+		fperf_note_mapping_refs(sim, run->folio + i, -1);
+	fperf_each_add32(&sim->door, FPERF_FIELD_REFCOUNT, &first->refcount, -1, run->nr);
+}
+
 FPERF_SMALL enum fperf_answer fperf_small_answer(struct fperf_sim *sim, enum fperf_question question,
 						 const struct fperf_query *query, int64_t *value)
 {
