@@ -75,6 +75,15 @@ def test_small_folios_fused_and_one_by_one(scheme: str, machine: str) -> None:
     _agree(_small_folios(1 + len(scheme) % 8), scheme, _machine(machine), "order0")
 
 
+@pytest.mark.parametrize("machine", SIZES)
+def test_nothing_but_fused_folios(machine: str) -> None:
+    """What an event notes once, such as its TLB flush, is noted by fused folios too."""
+    builder = ScenarioBuilder("eight", GEOMETRY).region("O", 24).region("A", 8)
+    builder.map_anon("P0", "O", 0, 24).map_anon("P0", "A", 0, 8).touch("P0", "O", 0, 24, "w")
+    builder.madv("P0", "O", 0, 24, "DONTFORK").touch("P0", "A", 0, 8, "w").fork("P0", "P1").exit("P1")
+    _agree(builder.build(), "mm_owner", _machine(machine), "order0")
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_random_scenarios_fused_and_one_by_one(seed: int) -> None:
     (scenario,) = parse_scenarios(random_scenario(seed, nr_operations=60), GEOMETRY, strict=False)

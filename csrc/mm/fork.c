@@ -107,6 +107,7 @@ static void copy_small(struct fperf_sim *sim, struct fperf_vma *src, struct fper
 				from[i] &= ~(uint64_t)FPERF_PTE_WRITE;
 			fperf_touch_each(&sim->door, FPERF_FIELD_PTE, FPERF_STORE, fperf_entry_at(sim, from),
 					 FPERF_SMALL_BATCH, sizeof(*from));
+			fperf_note_flush(&sim->door);
 		}
 	}
 	for (uint32_t i = 0; i < FPERF_SMALL_BATCH; i++)

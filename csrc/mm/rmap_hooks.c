@@ -48,6 +48,7 @@ void fperf_rmap_unmap_small(struct fperf_sim *sim, const struct fperf_run *run)
 {
 	struct fperf_run one = *run;
 
+	fperf_note_flush(&sim->door);
 	sim->scheme->unmap_small(sim, run);
 	for (one.nr = 1; one.folio < run->folio + run->nr; one.folio++)
 		fperf_truth_unmap(sim, &one, false);
