@@ -472,8 +472,8 @@ def test_files(tmp_path: Path) -> None:
 
 VOCABULARY = (
     "scenario end sysfs obj region map touch fork forkmany exit exitgroup exec unmap madv prot remap mlock pin unpin"
-    " ksm splitdbg punchobj truncobj dropobj readobj note on smaps total_mapcount P0 P1 A B F G G/0 anon anonshared memfd file"
-    " tmpfs r w rw none shared private DONTNEED FREE 0 1 2 4 -1 9223372036854775808 shift order warm # x"
+    " ksm splitdbg punchobj truncobj dropobj readobj note on smaps total_mapcount P0 P1 A B F G G/0 anon anonshared"
+    " memfd file tmpfs r w rw none shared private DONTNEED FREE 0 1 2 4 -1 9223372036854775808 shift order warm # x"
     " \N{SNOWMAN} \x00"
 )
 WORDS = VOCABULARY.split(" ")
@@ -678,7 +678,9 @@ def test_builder_has_every_verb() -> None:
     builder.map("P0", "A", "anonshared", 0, 4).map_anon("P0", "A", 4, 4).touch("P0", "A", 0, 1, "w")
     builder.fork("P0", "P1").forkmany("P0", 2, "G").exitgroup("G", 1).exitgroup("G").exec("P1").exit("P1")
     builder.madv("P0", "A", 0, 1, "DONTNEED").prot("P0", "A", 0, 1, "r").remap("P0", "A", 0, 1, "A", 7)
-    builder.unmap("P0", "A", 0, 1).truncobj("F", 4).punchobj("F", 1, 2).dropobj("F").readobj("F").readobj("F", readahead=True)
+    builder.unmap("P0", "A", 0, 1).truncobj("F", 4).punchobj("F", 1, 2).dropobj("F").readobj("F").readobj(
+        "F", readahead=True
+    )
     builder.total_mapcount("P0", "A", 0, 1).folio_referenced("P0", "A", 0, 1).try_to_unmap("P0", "A", 0, 1).smaps("P0")
     builder.maybe_pinned("P0", "A", 0, 1)
     builder.note("any text").mlock("P0", "A", 0, 1).munlock("P0", "A", 0, 1).pin("P0", "A", 0, 1).unpin("P0")

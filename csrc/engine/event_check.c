@@ -160,9 +160,8 @@ static bool of_machine(uint32_t op)
 int fperf_check_event(struct fperf_sim *sim, const struct fperf_event *e)
 {
 	const struct fperf_process *const p = fperf_process_of(sim, e->process);
-	const bool of_object =
-		e->op == FPERF_OP_TRUNCATE || e->op == FPERF_OP_READ_OBJECT || e->op == FPERF_OP_DROP_OBJECT ||
-		e->op == FPERF_OP_PUNCH_HOLE;
+	const bool of_object = e->op == FPERF_OP_TRUNCATE || e->op == FPERF_OP_READ_OBJECT ||
+			       e->op == FPERF_OP_DROP_OBJECT || e->op == FPERF_OP_PUNCH_HOLE;
 	struct fperf_mm *mm;
 	int ret;
 
@@ -175,8 +174,9 @@ int fperf_check_event(struct fperf_sim *sim, const struct fperf_event *e)
 		if (!ret && e->op == FPERF_OP_TRUNCATE && e->nr > sim->objects[e->what - 1]->capacity)
 			ret = FPERF_ERR(ARGUMENT);
 		if (!ret && e->op == FPERF_OP_PUNCH_HOLE)
-			ret = !e->nr ? FPERF_ERR(EMPTY_RANGE) :
-				       e->vpn > MAX_FILE_PAGE || e->nr > MAX_FILE_PAGE ? FPERF_ERR(ARGUMENT) : 0;
+			ret = !e->nr					      ? FPERF_ERR(EMPTY_RANGE) :
+			      e->vpn > MAX_FILE_PAGE || e->nr > MAX_FILE_PAGE ? FPERF_ERR(ARGUMENT) :
+										0;
 		return ret;
 	}
 	if (of_machine(e->op))

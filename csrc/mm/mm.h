@@ -411,7 +411,8 @@ static inline bool fperf_object_is_shmem(const struct fperf_object *object)
 /* ---- truncate.c: the size of an object, and holes in it ---- */
 int fperf_truncate(struct fperf_sim *sim, struct fperf_object *object, uint64_t nr_pages) FPERF_MUST_CHECK;
 /* Pages [start, past) leave the page cache and every mapping of it; private copies stay. */
-int fperf_punch_hole(struct fperf_sim *sim, struct fperf_object *object, uint64_t start, uint64_t past) FPERF_MUST_CHECK;
+int fperf_punch_hole(struct fperf_sim *sim, struct fperf_object *object, uint64_t start,
+		     uint64_t past) FPERF_MUST_CHECK;
 
 /* ---- guard.c: MADV_GUARD_INSTALL and _REMOVE ---- */
 int fperf_guard_install(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t start, uint64_t end) FPERF_MUST_CHECK;

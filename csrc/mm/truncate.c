@@ -83,8 +83,8 @@ static int remove_range(struct fperf_sim *sim, struct fperf_object *object, uint
 		if (index >= start && behind <= past)
 			ret = cut_off(sim, folio);
 		else
-			ret = remove_part(sim, folio, index < start ? start - index : 0, (behind < past ? behind : past) - index,
-					  &gone);
+			ret = remove_part(sim, folio, index < start ? start - index : 0,
+					  (behind < past ? behind : past) - index, &gone);
 		if (ret)
 			return ret;
 		/* What could not be split stays, its pages zeroed; of what was, the parts are looked at. */

@@ -247,8 +247,8 @@ static bool anon_vma_mergeable(const struct fperf_vma *into, const struct fperf_
 static bool adjacent_alike(const struct fperf_vma *left, const struct fperf_vma *right)
 {
 	return left->end == right->start && !((left->flags ^ right->flags) & ~(uint32_t)FPERF_VM_MAYBE_GUARD) &&
-	       left->object == right->object &&
-	       !(left->flags & FPERF_VM_GROWSDOWN) && right->pgoff == left->pgoff + (left->end - left->start);
+	       left->object == right->object && !(left->flags & FPERF_VM_GROWSDOWN) &&
+	       right->pgoff == left->pgoff + (left->end - left->start);
 }
 
 /* left swallows right. */
