@@ -117,6 +117,16 @@ def test_a_machine_is_shown(name: str) -> None:
     assert name in run("machines")
 
 
+def test_this_host_is_checked_against_a_machine() -> None:
+    likest = run_json("machines", "check")
+    assert likest["machine"] in machine_names()
+    named = run_json("machines", "check", "power8-64k")
+    assert len(named["differences"]) >= len(likest["differences"])
+    text = run("machines", "check", "power8-64k")
+    assert is_mail(text)
+    assert all(each["what"] in text for each in named["differences"])
+
+
 def test_a_workload_is_shown_set_and_run() -> None:
     text = run("scenarios", "show", "fork_server")
     assert is_mail(text)

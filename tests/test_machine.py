@@ -7,11 +7,13 @@ import ast
 import operator
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from csrc_names import constant
 
+from folio_perf import hw
 from folio_perf.machine import (
     DEFAULT_MACHINE,
     MAX_CACHE_LEVELS,
@@ -229,6 +231,28 @@ def test_number_of_levels(nr_levels: int) -> None:
     )
     with pytest.raises(ValueError, match=f"machine m: {nr_levels} cache levels; there must be 1 to 4"):
         Machine(name="m", description="d", line_bytes=64, levels=levels, dram=prices)
+
+
+def test_this_host_against_a_file() -> None:
+    machine = load_machine(DEFAULT_MACHINE)
+    caches = [(level.name, level.size_bytes, level.nr_ways) for level in machine.levels]
+    same = replace(
+        hw.host(),
+        caches=tuple(
+            hw.HostCache(name=name, size_bytes=size, nr_ways=ways, line_bytes=machine.line_bytes)
+            for name, size, ways in caches
+        ),
+    )
+    assert hw.host_differences(machine, same, machine.topology) == ()
+    assert hw.host_differences(machine, replace(same, caches=()), None) == ()
+    other = replace(same, caches=(*same.caches[:1], replace(same.caches[1], size_bytes=1 << 19, nr_ways=0)))
+    assert [(each.what, each.host, each.machine) for each in hw.host_differences(machine, other, None)] == [
+        ("l2.size_bytes", 1 << 19, 1 << 20),
+        ("l3.size_bytes", None, 32 << 20),
+    ]
+    assert machine.topology
+    fewer = replace(machine.topology, sockets=1)
+    assert [each.what for each in hw.host_differences(machine, same, fewer)] == ["topology.sockets"]
 
 
 def test_the_machines_that_ship() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from folio_perf import report
+from folio_perf import hw, report
 from folio_perf.cli.application import app, checked, print_json, show_text
 from folio_perf.cli.options import Json
 from folio_perf.machine import PRICE_NAMES, TRANSFER_TIERS, Machine, Price, load_machine, machine_names
@@ -68,6 +68,44 @@ def machines_show(
         show_text(Text("\n"))
         show_text(report.heading("sources; which price has which: --json"))
         show_text(report.facts([("", source) for source in sources]))
+
+
+@machines_app.command("check")
+def machines_check(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="One of 'machines', or a .toml file; if not given, the likest.", show_default=False
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell in what this host is not the machine; a difference is a warning, and stops nothing."""
+    here, topology = hw.host(), hw.host_topology()
+    machines = [load_machine(each) for each in machine_names()] if name is None else [checked("", load_machine, name)]
+    compared = [(machine, hw.host_differences(machine, here, topology)) for machine in machines]
+    machine, differences = min(compared, key=lambda each: len(each[1]))
+    if as_json:
+        print_json(
+            {
+                "machine": machine.name,
+                "host": asdict(here),
+                "topology": topology and asdict(topology),
+                "differences": [asdict(each) for each in differences],
+            }
+        )
+        return
+    show_text(report.heading(f"this host ({here.cpu}) against {machine.name}"))
+    if not differences:
+        show_text(Text("no difference in what the kernel tells of caches and CPUs\n"))
+        return
+    rows = [(each.what, _count(each.host), _count(each.machine)) for each in differences]
+    show_text(report.table(("", "this host", machine.name), rows, right=(1, 2)))
+    show_text(Text("warning: prices and counts of that file are of another machine; hw calibrate makes one\n"))
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
 
 
 def _facts(machine: Machine) -> Iterator[tuple[str, str]]:

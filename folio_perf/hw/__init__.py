@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from folio_perf.hw.bench import REGIMES
 from folio_perf.hw.calibrate import Calibration, calibrate, read_core_to_core
+from folio_perf.hw.check import HostDifference, host_differences
 from folio_perf.hw.contend import LAYOUTS, USES, Contended, contend
 from folio_perf.hw.counters import COUNTERS
 from folio_perf.hw.host import Host, HostCache, host, host_topology
@@ -29,6 +30,7 @@ __all__ = [
     "Contended",
     "Host",
     "HostCache",
+    "HostDifference",
     "Measurement",
     "Race",
     "Ratio",
@@ -38,6 +40,7 @@ __all__ = [
     "calibrate",
     "contend",
     "host",
+    "host_differences",
     "host_topology",
     "race",
     "ratios",
