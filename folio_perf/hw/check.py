@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""This host against a machine file: what its kernel says of caches and CPUs, and what the file says."""
+"""What a host is not that a machine file describes, by what its kernel says of caches and CPUs."""
 
 from __future__ import annotations
 
