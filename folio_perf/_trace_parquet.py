@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import zlib
@@ -69,6 +70,8 @@ class TraceWriter:
         self._waiting: list[NDArray[np.void]] = []
         self._nr_waiting = 0
         self.nr_rows = 0
+        if not self._target.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._target.parent))
         descriptor, temporary = tempfile.mkstemp(dir=self._target.parent, prefix=f".{self._target.name}.")
         os.close(descriptor)
         self._temporary = Path(temporary)

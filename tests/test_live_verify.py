@@ -37,8 +37,6 @@ from folio_perf.validation.golden import compare_golden, read_golden
 TOP = Path(__file__).resolve().parents[1]
 LONG = bool(os.environ.get("FOLIO_PERF_LIVE"))
 NR_RANDOM = 200 if LONG else 2
-# Fault-around of files that end where a large folio does; docs/live.md.
-KNOWN_DIFFERENT = {"reverse_fault_around"}
 SHORT = (
     "thp_fork_chain3",
     "thp_mremap_cross_pmd",
@@ -107,8 +105,6 @@ def test_shipped_scenarios_agree(machine: Machine, name: str) -> None:
     (found,) = verify(machine, [scenario_text(name)], keep=kept.append, shrink_tries=0)
     if found.verdict == "not run" or found.verdict == "unstable":
         pytest.skip(f"{found.verdict}: {found.environment}")
-    if name in KNOWN_DIFFERENT:
-        pytest.xfail("the model does not know this kernel's rule")
     assert found.verdict == "agrees", found.differences
     assert found.compared > 0 and found.compared == found.equal
     assert recount(kept[0]) > 0 or name.startswith("ext4") or found.environment

@@ -60,6 +60,16 @@ static void map_ptes(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn,
 	fperf_charge_ptes(sim, FPERF_STORE, pte, nr);
 }
 
+/*
+ * Since v6.18 filemap_map_pages() leaves an empty PMD alone where the first folio it finds reaches the end of its file: the
+ * page that was asked for is then all that is mapped. Shmem is exempt.
+ */
+static bool leaves_pmd_empty(const struct fperf_sim *sim, const struct fperf_object *object, uint64_t folio)
+{
+	return sim->prof.version >= FPERF_KERNEL(6, 18) && !fperf_object_is_shmem(object) &&
+	       sim->folios[folio].index + (1ull << fperf_folio_order(sim, folio)) >= object->nr_pages;
+}
+
 /* filemap_map_pages(): map what is resident in [from, to), leave alone what is mapped. */
 static int map_around(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn, uint64_t *pmd, uint64_t from,
 		      uint64_t to)
@@ -74,6 +84,8 @@ static int map_around(struct fperf_sim *sim, struct fperf_vma *vma, uint64_t vpn
 			return ret;
 		if (!pfn)
 			continue;
+		if (!*pmd && leaves_pmd_empty(sim, vma->object, fperf_folio_head(sim, pfn)))
+			return 0;
 		if (!*pmd && pmd_mappable(sim, vma, at, pfn)) {
 			fperf_folio_lookup_get(sim, fperf_folio_head(sim, pfn));
 			map_pmd(sim, vma, vpn, pmd, pfn, false, sim->prof.lookup_ref_donated);

@@ -50,7 +50,7 @@ def _caches(machine: Machine, host: Host) -> Iterator[tuple[str, int | None, int
         return
     for name in dict.fromkeys([*there, *here]):
         level, cache = there.get(name), here.get(name)
-        yield f"{name}.size_bytes", cache and cache.size_bytes, level and level.size_bytes
+        yield f"{name}.size_bytes", cache.size_bytes if cache else None, level.size_bytes if level else None
         if level and cache and cache.nr_ways:
             yield f"{name}.nr_ways", cache.nr_ways, level.nr_ways
         if cache and cache.line_bytes:
