@@ -47,7 +47,7 @@ def test_command() -> None:
     assert done.exit_code == 0
     rows = json.loads(done.stdout)
     assert {row["id"][:3] for row in rows} == {"9.6"}
-    assert set(rows[0]) == {"id", "claim", "scheme", "expected", "got", "ok", "method"}
+    assert set(rows[0]) == {"id", "claim", "scheme", "expected", "got", "ok", "method", "reconstructed"}
     assert {row.id for row in claims(number="9.6c")} == {"9.6c"}
     text = CliRunner().invoke(app, ["claims", "--id", "9.1", "--page-size", "64K"]).stdout
     assert max(map(len, text.splitlines())) <= 72

@@ -291,6 +291,12 @@ def test_a_reader_that_leaves_early_is_no_error_of_ours() -> None:
         assert child.stderr.read() == ""
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process has used of a CPU, all its threads together."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def test_ctrl_c(tmp_path: Path) -> None:
     # Every exit walks all VMAs that are left, for each page, twice over: far longer than the test may take.
     path = tmp_path / "endless.txt"
@@ -298,7 +304,9 @@ def test_ctrl_c(tmp_path: Path) -> None:
         "scenario endless\nregion A 64\nmap P0 A anon\ntouch P0 A 0 64 w\nforkmany P0 20000 W\nexitgroup W\nend\n"
     )
     with process("compare", str(path), "--schemes", "zero_one_two_many:recount=eager,large_mapcount") as child:
-        time.sleep(3)
+        # Past its imports, however busy the machine is: they take less than this of a CPU.
+        while child.poll() is None and cpu_seconds(child.pid) < 4:
+            time.sleep(0.1)
         assert child.poll() is None
         child.send_signal(signal.SIGINT)
         started = time.monotonic()

@@ -101,7 +101,7 @@ def machines_check(
         return
     rows = [(each.what, _count(each.host), _count(each.machine)) for each in differences]
     show_text(report.table(("", "this host", machine.name), rows, right=(1, 2)))
-    show_text(Text("warning: prices and counts of that file are of another machine; hw calibrate makes one\n"))
+    show_text(Text("warning: that file is of another machine; hw calibrate makes one of this\n"))
 
 
 def _count(value: int | None) -> str:

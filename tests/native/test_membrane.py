@@ -237,6 +237,7 @@ def test_profiles_fill_the_struct() -> None:
         "released",
         "sources",
         "stand_in",
+        "outside",
     }
     for name in profile_names():
         profile = load_profile(name)
