@@ -133,17 +133,17 @@ def run_scenario(given: Input, spec: SchemeSpec, setup: Setup, progress: Progres
     totals: dict[str, int | None] = {
         name: value if setup.truth or name not in _TRUTH_TOTALS else None for name, value in simulation.totals().items()
     }
-    counters = simulation.counters().astype(np.int64)
+    counters, stats = simulation.counters().astype(np.int64), event_stats(simulation)
     return Result(
         run=run_info(scenario, spec, setup),
         axes=axes(),
         counters=counters,
         ns=priced(counters, setup),
-        stats=event_stats(simulation),
+        stats=stats,
         totals=totals,
         outcome=_outcome(given, status),
         smaps=_smaps(simulation, setup.truth),
-        outside=outside(counters, event_stats(simulation), kernel_of(spec, setup)),
+        outside=outside(counters, stats, kernel_of(spec, setup)),
     )
 
 
